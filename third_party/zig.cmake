@@ -1,0 +1,31 @@
+# zig as a C compiler for other systems, out of its PyPI wheel, whole in build/zig: what `make cross` vets with.
+#
+#   cmake -DPLATFORM=linux-x64|linux-arm64|macos-arm64 -DBUILD=<build folder> -DPYTHON=<python3> -P zig.cmake
+cmake_minimum_required(VERSION 3.21)
+include("${CMAKE_CURRENT_LIST_DIR}/wheel.cmake")
+
+set(VERSION 0.15.2)
+if(PLATFORM STREQUAL "linux-x64")
+  set(WHEEL_TAG manylinux_2_12_x86_64)
+  set(SUM 806316453d1ede7174ed3fefb8e5348154629089c3bb5fe812dfd0e172fac130)
+elseif(PLATFORM STREQUAL "linux-arm64")
+  set(WHEEL_TAG manylinux_2_17_aarch64)
+  set(SUM edc0aa60ec964a4cf462d40f68d7de242ddf37fd9a80f2afaee6397059463230)
+elseif(PLATFORM STREQUAL "macos-arm64")
+  set(WHEEL_TAG macosx_12_0_arm64)
+  set(SUM acae2a9ce67ed249ad68d42c21bc73b5f9d51a33ba5ea42f609f78683e8d9bb7)
+else()
+  message(FATAL_ERROR "zig ${VERSION}: no wheel is pinned for ${PLATFORM}")
+endif()
+
+set(stamp "${BUILD}/zig/${SUM}")
+if(EXISTS "${stamp}")
+  return()
+endif()
+fetch_wheel(ziglang "${VERSION}" "${WHEEL_TAG}" "${SUM}")
+name_beside(folder "${BUILD}/zig")
+file(ARCHIVE_EXTRACT INPUT "${DOWNLOADS}/${SUM}" DESTINATION "${folder}")
+file(WRITE "${folder}/${SUM}" "ziglang ${VERSION}\n")
+file(REMOVE_RECURSE "${BUILD}/zig")
+file(RENAME "${folder}" "${BUILD}/zig")
+message(STATUS "zig ${VERSION} unpacked in build/zig")
