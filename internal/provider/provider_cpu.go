@@ -1,0 +1,8 @@
+//go:build !cuda && !coreml
+
+package provider
+
+// Build is the kind of hardware that this binary was built for.
+const Build = "cpu"
+
+func available() []Candidate { return []Candidate{cpu()} }
