@@ -1,0 +1,87 @@
+// Package hub knows which models there are by name, and where they lie in the local cache of the Hugging Face Hub.
+package hub
+
+import (
+	"slices"
+	"strings"
+)
+
+// Entry is one model of the catalogue.
+type Entry struct {
+	Alias  string
+	Family string
+	Repo   string // owner/name; "" for the embedded model
+	Folder string // what the name of the folder holds in a repository of several models, in lower case
+}
+
+// Tiny is the alias of the model that is embedded in the program.
+const Tiny = "tiny"
+
+// Catalogue lists the models that have a short name, by family and then by size.
+func Catalogue() []Entry {
+	return []Entry{
+		{Tiny, "embedded", "", ""},
+		{"qwen-0.5b", "Qwen2.5", "onnx-community/Qwen2.5-0.5B-Instruct", ""},
+		{"qwen-1.5b", "Qwen2.5", "onnx-community/Qwen2.5-1.5B-Instruct", ""},
+		{"qwen-coder-3b", "Qwen2.5", "onnx-community/Qwen2.5-Coder-3B-Instruct", ""},
+		{"qwen3-0.6b", "Qwen3", "onnx-community/Qwen3-0.6B-ONNX", ""},
+		{"qwen3-1.7b", "Qwen3", "onnx-community/Qwen3-1.7B-ONNX", ""},
+		{"qwen3-4b", "Qwen3", "onnx-community/Qwen3-4B-ONNX", ""},
+		{"llama-1b", "Llama 3.2", "onnx-community/Llama-3.2-1B-Instruct", ""},
+		{"llama-3b", "Llama 3.2", "onnx-community/Llama-3.2-3B-Instruct", ""},
+		{"gemma-270m", "Gemma 3", "onnx-community/gemma-3-270m-it-ONNX", ""},
+		{"gemma-1b", "Gemma 3", "onnx-community/gemma-3-1b-it-ONNX", ""},
+		{"phi-3.5", "Phi", "microsoft/Phi-3.5-mini-instruct-onnx", ""},
+		{"phi-4-mini", "Phi", "microsoft/Phi-4-mini-instruct-onnx", ""},
+		{"phi-4", "Phi", "microsoft/phi-4-onnx", ""},
+		{"mistral-7b", "Mistral", "microsoft/mistral-7b-instruct-v0.2-ONNX", ""},
+		{"smollm2-135m", "SmolLM2", "HuggingFaceTB/SmolLM2-135M-Instruct", ""},
+		{"smollm2-360m", "SmolLM2", "HuggingFaceTB/SmolLM2-360M-Instruct", ""},
+		{"smollm2-1.7b", "SmolLM2", "HuggingFaceTB/SmolLM2-1.7B-Instruct", ""},
+		{"deepseek-1.5b", "DeepSeek distill", "onnx-community/DeepSeek-R1-Distill-Qwen-1.5B-ONNX", ""},
+		{"deepseek-7b", "DeepSeek distill", "onnxruntime/DeepSeek-R1-Distill-ONNX", "7b"},
+		{"deepseek-14b", "DeepSeek distill", "onnxruntime/DeepSeek-R1-Distill-ONNX", "14b"},
+	}
+}
+
+// Lookup finds an alias, in any letter case.
+func Lookup(alias string) (Entry, bool) {
+	all := Catalogue()
+	i := slices.IndexFunc(all, func(e Entry) bool { return strings.EqualFold(e.Alias, alias) })
+	if i < 0 {
+		return Entry{}, false
+	}
+	return all[i], true
+}
+
+// Nearest is the alias that a mistyped one most likely means, "" when none is near.
+func Nearest(alias string) string {
+	alias = strings.ToLower(alias)
+	best, least := "", len(alias)/3+1 // more changes than that are another word
+	for _, e := range Catalogue() {
+		if d := distance(alias, e.Alias); d <= least && (best == "" || d < least) {
+			best, least = e.Alias, d
+		}
+	}
+	return best
+}
+
+// distance is the number of letters to insert, delete or replace (Levenshtein).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

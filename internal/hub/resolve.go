@@ -1,0 +1,160 @@
+package hub
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// ErrNotFound is wrapped by errors about a model that is not on this machine.
+var ErrNotFound = errors.New("not found on this machine")
+
+// Env says where this machine keeps things.
+type Env struct {
+	Home  string // the user's folder
+	Cache string // the Hub's cache: models--owner--name/{refs,snapshots,blobs}
+}
+
+// Environment reads the variables that Hugging Face's own programs read: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME.
+func Environment(getenv func(string) string) Env {
+	e := Env{Home: getenv("HOME")}
+	switch {
+	case getenv("HF_HUB_CACHE") != "":
+		e.Cache = e.expand(getenv("HF_HUB_CACHE"))
+	case getenv("HF_HOME") != "":
+		e.Cache = filepath.Join(e.expand(getenv("HF_HOME")), "hub")
+	case getenv("XDG_CACHE_HOME") != "":
+		e.Cache = filepath.Join(e.expand(getenv("XDG_CACHE_HOME")), "huggingface", "hub")
+	default:
+		e.Cache = filepath.Join(e.Home, ".cache", "huggingface", "hub")
+	}
+	return e
+}
+
+// expand replaces a ~ in front by the user's folder.
+func (e Env) expand(path string) string {
+	if path == "~" || strings.HasPrefix(path, "~/") {
+		return filepath.Join(e.Home, path[1:])
+	}
+	return path
+}
+
+var (
+	repoName = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9._-]{0,95})/([A-Za-z0-9][A-Za-z0-9._-]{0,95})(?:@(.+))?$`)
+	commit   = regexp.MustCompile(`^[0-9a-f]{40}$`)
+)
+
+// Resolve finds the folder of a model that is named by a path, an alias of the catalogue, or owner/name[@revision] of
+// the Hub. It looks on this machine only. The embedded model has no folder: its name gives "" and no error.
+func Resolve(name string, e Env) (dir string, err error) {
+	if isPath(name) {
+		return e.folder(name)
+	}
+	alias, revision, _ := strings.Cut(name, "@")
+	if entry, ok := Lookup(alias); ok {
+		if entry.Repo == "" {
+			return "", nil
+		}
+		if dir, err = e.snapshot(entry.Repo, revision, name); err != nil {
+			return "", err
+		}
+		return entry.within(dir)
+	}
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		return name, nil
+	}
+	if m := repoName.FindStringSubmatch(name); m != nil && !strings.Contains(m[1]+m[2], "--") && !strings.Contains(m[1]+m[2], "..") {
+		return e.snapshot(m[1]+"/"+m[2], m[3], name)
+	}
+	hint := "an alias, owner/name or a folder was expected"
+	if near := Nearest(name); near != "" {
+		hint = fmt.Sprintf("did you mean %s?", near)
+	}
+	return "", fmt.Errorf("hub: find model %q: %w: %s", name, ErrNotFound, hint)
+}
+
+// isPath says whether a name can only mean a place on disk.
+func isPath(name string) bool {
+	return name == "." || name == ".." || name == "~" || strings.HasPrefix(name, "./") || strings.HasPrefix(name, "../") ||
+		strings.HasPrefix(name, "~/") || filepath.IsAbs(name)
+}
+
+func (e Env) folder(name string) (string, error) {
+	dir := e.expand(name)
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return "", fmt.Errorf("hub: find model %q: %w: the folder does not exist", name, ErrNotFound)
+	case err != nil:
+		return "", fmt.Errorf("hub: find model %q: %w", name, err)
+	case !info.IsDir():
+		return "", fmt.Errorf("hub: find model %q: %w: it is a file; give the folder that it lies in", name, ErrNotFound)
+	}
+	return dir, nil
+}
+
+// snapshot is the folder of a repository's revision in the cache.
+func (e Env) snapshot(repo, revision, name string) (string, error) {
+	if revision == "" {
+		revision = "main"
+	}
+	base := filepath.Join(e.Cache, "models--"+strings.ReplaceAll(repo, "/", "--"))
+	missing := func(format string, args ...any) (string, error) {
+		return "", fmt.Errorf("hub: find model %q: %w: %s; fetch it with: %s", name, ErrNotFound, fmt.Sprintf(format, args...), fetch(repo, ""))
+	}
+	if _, err := os.Stat(base); err != nil {
+		return missing("%s is not in the cache %s", repo, e.Cache)
+	}
+	if !filepath.IsLocal(revision) || strings.ContainsAny(revision, "\\\x00") {
+		return "", fmt.Errorf("hub: find model %q: the revision %q is no branch, tag or commit", name, revision)
+	}
+	hash := revision
+	if !commit.MatchString(hash) {
+		b, err := os.ReadFile(filepath.Join(base, "refs", filepath.FromSlash(revision)))
+		if err != nil {
+			return missing("the cache %s has no revision %s of %s", e.Cache, revision, repo)
+		}
+		if hash = strings.TrimSpace(string(b)); !commit.MatchString(hash) {
+			return missing("refs/%s of %s in the cache %s names no commit", revision, repo, e.Cache)
+		}
+	}
+	dir := filepath.Join(base, "snapshots", hash)
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return missing("the cache %s has no files of %s at %.12s", e.Cache, repo, hash)
+	}
+	return dir, nil
+}
+
+// within is the folder of one model in a repository of several.
+func (e Entry) within(dir string) (string, error) {
+	if e.Folder == "" {
+		return dir, nil
+	}
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return "", fmt.Errorf("hub: find model %q: %w", e.Alias, err)
+	}
+	for _, d := range list {
+		words := strings.FieldsFunc(strings.ToLower(d.Name()), func(r rune) bool { return r == '-' || r == '_' })
+		for _, word := range words {
+			if word == e.Folder && d.IsDir() {
+				return filepath.Join(dir, d.Name()), nil
+			}
+		}
+	}
+	return "", fmt.Errorf("hub: find model %q: %w: %s has no folder for %s; fetch it with: %s",
+		e.Alias, ErrNotFound, dir, e.Folder, fetch(e.Repo, e.Folder))
+}
+
+// fetch is the command of the Hub's own client that puts a model into the cache: the files that the CPU needs, because
+// many repositories hold the same weights in ten forms.
+func fetch(repo, folder string) string {
+	include := `"*.json" "*.jinja" "onnx/model_q4.onnx*"`
+	if strings.HasPrefix(repo, "microsoft/") || strings.HasPrefix(repo, "onnxruntime/") {
+		include = fmt.Sprintf("%q", strings.ReplaceAll("*"+strings.ToUpper(folder)+"*cpu*", "**", "*"))
+	}
+	return fmt.Sprintf("hf download %s --include %s", repo, include)
+}
