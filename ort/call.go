@@ -107,14 +107,14 @@ func (c *Call) Run(ro *RunOptions) error {
 	if ro == nil {
 		ro = c.own
 	}
-	if err := c.session.runs.begin(c, ro); err != nil {
-		return fail("run "+c.session.name, "%w", err)
-	}
-	defer c.session.runs.done(c)
 	if err := ro.hold(); err != nil {
 		return fail("run "+c.session.name+": run options", "%w", err)
 	}
 	defer ro.drop()
+	if err := c.session.runs.begin(c, ro); err != nil {
+		return fail("run "+c.session.name, "%w", err)
+	}
+	defer c.session.runs.done(c)
 	if ro.terminated.Load() {
 		return &Error{Op: "run " + c.session.name, Code: Fail, Msg: "terminated before it began", cause: ErrTerminated}
 	}

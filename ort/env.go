@@ -81,9 +81,10 @@ func (e *Env) start(sink cgo.Handle) error {
 }
 
 func (e *Env) stop(sink cgo.Handle) {
-	e.huge.close(e)
-	C.ort_memory_info_release(e.c, e.memory)
+	e.huge.unregister(e)
 	C.ort_env_release(e.c, e.ptr)
+	e.huge.free()
+	C.ort_memory_info_release(e.c, e.memory)
 	sink.Delete()
 	process.Lock()
 	process.env = nil

@@ -47,6 +47,11 @@ func (r *RunOptions) Terminate() {
 		return
 	}
 	defer r.drop()
+	r.terminate()
+}
+
+// terminate is Terminate for who holds the options, closed or not.
+func (r *RunOptions) terminate() {
 	r.terminated.Store(true)
 	r.env.check(C.ort_run_options_terminate(r.env.c, r.ptr)) // sets a flag, cannot fail
 }

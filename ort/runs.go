@@ -12,7 +12,7 @@ type runs struct {
 
 type run struct {
 	call    *Call
-	options *RunOptions
+	options *RunOptions // held by the run
 }
 
 // begin lists a run, unless its session or its call has been closed.
@@ -47,7 +47,7 @@ func (r *runs) close() {
 	defer r.mu.Unlock()
 	r.closed = true
 	for _, x := range r.list {
-		x.options.Terminate()
+		x.options.terminate()
 	}
 	for len(r.list) > 0 {
 		r.idle.Wait()
@@ -61,7 +61,7 @@ func (r *runs) stop(c *Call) {
 	c.stopped = true
 	for _, x := range r.list {
 		if x.call == c {
-			x.options.Terminate()
+			x.options.terminate()
 		}
 	}
 }

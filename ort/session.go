@@ -51,6 +51,9 @@ func (e *Env) OpenSessionBytes(graph []byte, o SessionOptions) (*Session, error)
 }
 
 func (e *Env) openSession(ctx context.Context, name string, o SessionOptions, open func(*C.OrtSessionOptions) C.ort_made) (*Session, error) {
+	if ctx.Err() != nil {
+		return nil, fail("open session "+name, "%w", context.Cause(ctx))
+	}
 	if err := e.hold(); err != nil {
 		return nil, fail("open session "+name, "%w", err)
 	}

@@ -44,3 +44,13 @@ func viewable[T Element](t ElementType) bool {
 	}
 	return false
 }
+
+// Bytes is the memory of a value of any type, valid until its Close or Reshape. It is nil for a closed value.
+func (v *Value) Bytes() []byte {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.closed || v.data == nil {
+		return nil
+	}
+	return unsafe.Slice((*byte)(v.data), v.bytes)
+}

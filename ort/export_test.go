@@ -1,0 +1,17 @@
+package ort
+
+// Running is the number of runs of a session that are under way.
+func (s *Session) Running() int {
+	s.runs.mu.Lock()
+	defer s.runs.mu.Unlock()
+	return len(s.runs.list)
+}
+
+// CheckFile is what stands between a damaged library and the system's loader.
+var CheckFile = checkFile
+
+// ParseVersion and NewestIn choose between the files of a folder.
+var (
+	ParseVersion = parseVersion
+	NewestIn     = newestIn
+)
