@@ -33,12 +33,12 @@ function(give_up folder text)
   message(FATAL_ERROR "${text}")
 endfunction()
 
-# download_wheel(OUT package version tag folder): the wheel's path after `pip download` put it into folder.
-function(download_wheel out package version tag folder)
+# download_wheel(OUT package version python tag folder): the wheel's path after `pip download` put it into folder.
+function(download_wheel out package version python tag folder)
   message(STATUS "downloading ${package} ${version} (${tag}) from the Python package index")
   execute_process(
     COMMAND "${PYTHON}" -m pip --disable-pip-version-check download -qq --no-deps --only-binary=:all:
-      --implementation cp --python-version 3.12 --platform "${tag}" --dest "${folder}" "${package}==${version}"
+      --implementation cp --python-version "${python}" --platform "${tag}" --dest "${folder}" "${package}==${version}"
     RESULT_VARIABLE status ERROR_VARIABLE said OUTPUT_VARIABLE said)
   file(GLOB wheels "${folder}/*.whl")
   list(LENGTH wheels n)
@@ -69,21 +69,21 @@ function(open_folder out package)
   set(${out} "${folder}" PARENT_SCOPE)
 endfunction()
 
-# fetch_wheel(package version tag sha256): sees that the whole wheel lies in ${DOWNLOADS}/<sha256>.
-function(fetch_wheel package version tag sum)
+# fetch_wheel(package version python tag sha256): sees that the whole wheel lies in ${DOWNLOADS}/<sha256>.
+function(fetch_wheel package version python tag sum)
   is_file_with_sum(have "${DOWNLOADS}/${sum}" "${sum}")
   if(have)
     return()
   endif()
   open_folder(folder "${package}")
-  download_wheel(wheel "${package}" "${version}" "${tag}" "${folder}")
+  download_wheel(wheel "${package}" "${version}" "${python}" "${tag}" "${folder}")
   get_filename_component(name "${wheel}" NAME)
   keep("${folder}" "${name}" "${sum}" "${package} ${version}: ${name}")
   file(REMOVE_RECURSE "${folder}")
 endfunction()
 
-# fetch_from_wheel(package version tag path sha256 ...): sees that each file lies in ${DOWNLOADS}/<sha256>.
-function(fetch_from_wheel package version tag)
+# fetch_from_wheel(package version python tag path sha256 ...): sees that each file lies in ${DOWNLOADS}/<sha256>.
+function(fetch_from_wheel package version python tag)
   set(missing "")
   set(pairs ${ARGN})
   while(pairs)
@@ -98,7 +98,7 @@ function(fetch_from_wheel package version tag)
   endif()
 
   open_folder(folder "${package}")
-  download_wheel(wheel "${package}" "${version}" "${tag}" "${folder}")
+  download_wheel(wheel "${package}" "${version}" "${python}" "${tag}" "${folder}")
   set(paths "")
   set(pairs ${missing})
   while(pairs)

@@ -43,7 +43,7 @@ function(links_for name out)
   endif()
 endfunction()
 
-# stage_existing(path): a library that is already here is linked to, with its providers, and not checked.
+# stage_existing(path): a library that is already here is linked to, with its providers, and not checked. Its licence is not known.
 function(stage_existing path)
   get_filename_component(path "${path}" ABSOLUTE)
   if(IS_DIRECTORY "${path}")
@@ -73,6 +73,7 @@ function(stage_existing path)
     list(APPEND names "${name}")
   endforeach()
   clear(${names})
+  file(REMOVE_RECURSE "${BUILD}/licenses/onnxruntime")
 endfunction()
 
 # stage_pinned(): the release that pins.cmake names, fetched when it is not kept yet, verified every time.
@@ -100,7 +101,7 @@ function(stage_pinned)
     endforeach()
   endwhile()
   if(NOT complete OR NOT EXISTS "${BUILD}/licenses/onnxruntime/LICENSE")
-    fetch_from_wheel("${PACKAGE}" "${VERSION}" "${WHEEL_TAG}" ${LIBRARIES} ${NOTICES})
+    fetch_from_wheel("${PACKAGE}" "${VERSION}" "${WHEEL_PYTHON}" "${WHEEL_TAG}" ${LIBRARIES} ${NOTICES})
     foreach(kind LIBRARIES NOTICES)
       set(pending ${${kind}})
       while(pending)
