@@ -1,0 +1,58 @@
+//! The tokenizer behind a C handle.
+
+use std::sync::Arc;
+
+use hf::Tokenizer;
+
+use crate::decode::Pieces;
+use crate::mark::Controls;
+use crate::{check, guard};
+
+/// A loaded tokenizer; read-only after loading, so any number of threads may use it.
+pub struct Text {
+    pub tokenizer: Tokenizer,
+    pub pieces: Pieces,
+    pub controls: Controls,
+}
+
+/// What a C pointer points to. Streams hold the `Arc`, so closing the tokenizer first is harmless.
+pub struct Handle(pub Arc<Text>);
+
+impl Handle {
+    /// Loads a tokenizer.json.
+    pub fn load(json: &[u8]) -> Result<Handle, String> {
+        guard::run(|| {
+            let claims = check::file(json)?;
+            let mut tokenizer =
+                Tokenizer::from_bytes(json).map_err(|e| guard::one_line(&e.to_string()))?;
+            // A file may ask for padding to any length, or for silent truncation of the prompt.
+            tokenizer.with_padding(None);
+            tokenizer.with_truncation(None).map_err(|e| e.to_string())?;
+            check::loaded(&tokenizer, &claims)?;
+            Ok(Handle::new(tokenizer, claims.size))
+        })
+    }
+
+    fn new(tokenizer: Tokenizer, size: u32) -> Handle {
+        let pieces = Pieces::new(&tokenizer, size);
+        let controls = Controls::new(&tokenizer);
+        Handle(Arc::new(Text { tokenizer, pieces, controls }))
+    }
+
+    /// Changes the tokenizer before anybody else has seen the handle.
+    pub fn adjust(
+        self,
+        f: impl FnOnce(&mut Tokenizer) -> Result<(), String>,
+    ) -> Result<Handle, String> {
+        guard::run(|| {
+            let mut text = self.0;
+            let inner = Arc::get_mut(&mut text).ok_or("the tokenizer is already in use")?;
+            f(&mut inner.tokenizer)?;
+            Ok(Handle(text))
+        })
+    }
+
+    pub fn into_raw(self) -> *mut Handle {
+        Box::into_raw(Box::new(self))
+    }
+}

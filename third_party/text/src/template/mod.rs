@@ -1,0 +1,171 @@
+//! Chat templates: Jinja as Hugging Face's transformers runs it, on minijinja.
+//!
+//! A template comes with a model from the internet. It gets no files and no other templates, a budget
+//! of work and memory (minijinja's fuel), a limit of output, and a deadline.
+
+mod generation;
+mod json;
+mod names;
+mod python;
+mod time;
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Value;
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
+use minijinja_contrib::pycompat::unknown_method_callback;
+
+use crate::guard;
+use crate::mark::Controls;
+
+/// The longest template known has 20 kB.
+const SOURCE_MAX: usize = 1 << 20;
+const VARS_MAX: usize = 32 << 20;
+const OUTPUT_MAX: usize = 8 << 20;
+const DEADLINE: Duration = Duration::from_secs(2);
+/// A unit is one instruction or 64 bytes. Qwen3's template needs about 150 a message.
+const FUEL: u64 = 1_000_000;
+const RECURSION_MAX: usize = 200;
+
+/// A parsed template; rendering does not change it.
+pub struct Template {
+    env: Environment<'static>,
+}
+
+/// Why a template could not be parsed or rendered.
+#[derive(Debug)]
+pub struct Failure {
+    /// 0 if unknown.
+    pub line: u32,
+    /// The template itself refused, by raise_exception.
+    pub raised: bool,
+    pub message: String,
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Failure {
+        Failure { line: 0, raised: false, message }
+    }
+}
+
+impl Template {
+    pub fn parse(source: &str) -> Result<Template, Failure> {
+        if source.len() > SOURCE_MAX {
+            return Err(format!("the template has {} bytes, at most {SOURCE_MAX} are read", source.len()).into());
+        }
+        let mut env = Environment::new();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        env.set_syntax(syntax.map_err(failure)?);
+        env.set_undefined_behavior(UndefinedBehavior::Lenient);
+        env.set_auto_escape_callback(|_| AutoEscape::None);
+        env.set_recursion_limit(RECURSION_MAX);
+        env.set_fuel(Some(FUEL));
+        env.set_unknown_method_callback(unknown_method_callback);
+        env.add_filter("tojson", json::to_json);
+        python::add_to(&mut env);
+        env.add_function("raise_exception", |message: String| -> Result<Value, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Raised(message)))
+        });
+        env.add_template_owned("template", generation::plain(source)).map_err(failure)?;
+        let template = env.get_template("template").map_err(failure)?;
+        names::check(&env, &template)?;
+        Ok(Template { env })
+    }
+
+    /// Renders with the variables of a JSON object. With `controls`, these tokens are broken in the
+    /// variables by a mark, which is returned if it was needed. `now` is local time in seconds since
+    /// 1970, for strftime_now.
+    pub fn render(&self, vars: &[u8], controls: Option<&Controls>, now: i64) -> Result<(String, Option<char>), Failure> {
+        if vars.len() > VARS_MAX {
+            return Err(format!("the variables have {} bytes of JSON, at most {VARS_MAX} are read", vars.len()).into());
+        }
+        let mut vars: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(vars).map_err(|e| format!("variables: {e}"))?;
+        let mark = controls.map(|c| c.mark_vars(&mut vars)).transpose()?.flatten();
+        let mut context: Vec<(String, Value)> = vec![("strftime_now".into(), time::function(now))];
+        context.extend(vars.into_iter().map(|(name, value)| (name, from_json(value))));
+        let context = Value::from_pairs(context);
+        let template = self.env.get_template("template").map_err(failure)?;
+        let mut out = Limited { text: Vec::new(), end: Instant::now() + DEADLINE };
+        let rendered = template.render_captured_to(context, &mut out);
+        rendered.map(drop).map_err(failure)?;
+        let text = String::from_utf8(out.text).map_err(|e| e.to_string())?;
+        Ok((text, mark))
+    }
+}
+
+fn from_json(value: serde_json::Value) -> Value {
+    use serde_json::Value as Json;
+    match value {
+        Json::Null => Value::from(()),
+        Json::Bool(b) => Value::from(b),
+        Json::Number(n) => match (n.as_i64(), n.as_u64()) {
+            (Some(i), _) => Value::from(i),
+            (None, Some(u)) => Value::from(u),
+            (None, None) => Value::from(n.as_f64().unwrap_or(f64::NAN)),
+        },
+        Json::String(text) => Value::from(text),
+        Json::Array(items) => items.into_iter().map(from_json).collect(),
+        Json::Object(fields) => Value::from_pairs(fields.into_iter().map(|(key, v)| (key, from_json(v)))),
+    }
+}
+
+/// The output, within its limits.
+struct Limited {
+    text: Vec<u8>,
+    end: Instant,
+}
+
+impl io::Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.text.len() + bytes.len() > OUTPUT_MAX {
+            return Err(io::Error::other(format!("the output is longer than {OUTPUT_MAX} bytes")));
+        }
+        if Instant::now() > self.end {
+            return Err(io::Error::other(format!("rendering takes longer than {DEADLINE:?}")));
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Marks an error as the template's own.
+#[derive(Debug)]
+struct Raised(String);
+
+impl std::fmt::Display for Raised {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Raised {}
+
+fn failure(error: Error) -> Failure {
+    let line = error.line().unwrap_or(0) as u32;
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        if let Some(raised) = cause.downcast_ref::<Raised>() {
+            return Failure { line, raised: true, message: guard::one_line(&raised.0) };
+        }
+        source = cause.source();
+    }
+    let message = match error.kind() {
+        ErrorKind::OutOfFuel => "the template works too long or makes too much text".to_string(),
+        ErrorKind::WriteFailure => match std::error::Error::source(&error) {
+            Some(cause) => cause.to_string(),
+            None => error.to_string(),
+        },
+        kind => match error.detail() {
+            Some(detail) => format!("{kind}: {detail}"),
+            None => kind.to_string(),
+        },
+    };
+    Failure { line, raised: false, message: guard::one_line(&message) }
+}
