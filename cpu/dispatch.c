@@ -1,0 +1,104 @@
+// The ladder: which kernels run on this machine, chosen once and kept in the only global of the package.
+#include "rungs.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+// The compiler's run-time support asks XGETBV too: a system that does not save the registers counts as not having them.
+static bool avx512_runs(void) {
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
+}
+
+static bool avx2_runs(void) {
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+#endif
+
+static bool always(void) { return true; }
+
+static const struct cpu_rung ladder[] = {
+#if defined(__x86_64__)
+    {"avx512", avx512_runs, cpu_argmax_f32_avx512, cpu_argmax_f16_avx512, cpu_topk_avx512, cpu_softmax_avx512},
+    {"avx2", avx2_runs, cpu_argmax_f32_avx2, cpu_argmax_f16_avx2, cpu_topk_avx2, cpu_softmax_avx2},
+#elif defined(__aarch64__) // NEON is part of the architecture
+    {"neon", always, cpu_argmax_f32_neon, cpu_argmax_f16_neon, cpu_topk_neon, cpu_softmax_neon},
+#endif
+    {"plain", always, cpu_argmax_f32_plain, cpu_argmax_f16_plain, cpu_topk_plain, cpu_softmax_plain},
+};
+
+static _Atomic(const struct cpu_rung *) in_use;
+
+static const struct cpu_rung *rung_at(size_t i) {
+    for (size_t j = 0; j < sizeof ladder / sizeof *ladder; j++) {
+        if (ladder[j].runs() && i-- == 0) {
+            return &ladder[j];
+        }
+    }
+    return NULL;
+}
+
+// The best rung, or the one that the environment names, if this machine can execute it.
+static const struct cpu_rung *choose(void) {
+    const char *wanted = getenv("SHAMMAH_CPU_RUNG");
+    const struct cpu_rung *rung;
+    for (size_t i = 0; wanted && (rung = rung_at(i)); i++) {
+        if (strcmp(rung->name, wanted) == 0) {
+            return rung;
+        }
+    }
+    return rung_at(0);
+}
+
+// The tables are constant, so the pointer is all that threads have to agree on: a relaxed load costs nothing.
+static const struct cpu_rung *rung(void) {
+    const struct cpu_rung *r = atomic_load_explicit(&in_use, memory_order_relaxed);
+    if (!r) {
+        const struct cpu_rung *chosen = choose();
+        // Whoever comes first decides, so that a choice never overwrites cpu_rung_set; r is then what is there.
+        if (atomic_compare_exchange_strong(&in_use, &r, chosen)) {
+            r = chosen;
+        }
+    }
+    return r;
+}
+
+const char *cpu_rung_name(size_t i) {
+    const struct cpu_rung *r = rung_at(i);
+    return r ? r->name : NULL;
+}
+
+const char *cpu_rung_in_use(void) { return rung()->name; }
+
+void cpu_rung_set(size_t i) {
+    const struct cpu_rung *r = rung_at(i);
+    if (r) {
+        atomic_store(&in_use, r);
+    }
+}
+
+cpu_result cpu_argmax_f32(const float *x, size_t n) { return rung()->argmax_f32(x, n); }
+
+cpu_result cpu_argmax_f16(const uint16_t *x, size_t n) { return rung()->argmax_f16(x, n); }
+
+cpu_result cpu_topk(const float *x, size_t n, size_t k, int32_t *index, float *value) {
+    return rung()->topk(x, n, k, index, value);
+}
+
+void cpu_softmax(float *x, size_t n, float scale) {
+    const struct cpu_rung *r = rung();
+    cpu_result top = r->argmax_f32(x, n);
+    if (!top.ok || !(scale > 0)) {
+        for (size_t i = 0; i < n; i++) {
+            x[i] = NAN;
+        }
+        return;
+    }
+    // An infinite scale would make 0 * Inf of the largest value; the largest float has the same limit without it.
+    r->softmax(x, n, x[top.found], scale < FLT_MAX ? scale : FLT_MAX);
+}
