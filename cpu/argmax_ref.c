@@ -8,9 +8,8 @@ cpu_result cpu_argmax_f32_plain(const float *x, size_t n) {
     int64_t at = -1;
     bool clean = true;
     for (size_t i = 0; i < n; i++) {
-        bool sound = x[i] < INFINITY; // false for NaN too
-        clean &= sound;
-        if (sound && x[i] > best) {
+        clean &= x[i] < INFINITY; // false for NaN too
+        if (x[i] > best && x[i] < INFINITY) {
             best = x[i];
             at = (int64_t)i;
         }
@@ -27,9 +26,8 @@ cpu_result cpu_argmax_f16_plain(const uint16_t *x, size_t n) {
     for (size_t i = 0; i < n; i++) {
         int magnitude = x[i] & 0x7fff;
         int key = x[i] & 0x8000 ? -magnitude : magnitude;
-        bool sound = -infinity <= key && key < infinity;
-        clean &= sound;
-        if (sound && key > best) {
+        clean &= -infinity <= key && key < infinity;
+        if (key > best && key < infinity) {
             best = key;
             at = (int64_t)i;
         }

@@ -64,8 +64,8 @@ func TopK(x []float32, k int, index []int32, value []float32) (n int, ok bool) {
 // an infinite one leaves the largest values alone with equal shares. A value of -Inf becomes 0.
 //
 // The exponent is computed in float32, difference and product each rounded once; to its exact exponential the relative error
-// of a result is at most 2e-7, and results below 2^-126 of the largest are 0. The sum is taken in float64, so that the results
-// add up to 1 within the same error. If x has no largest finite value as Argmax has it, or scale is not positive, every value
+// of a result is at most 2e-7 down to 2^-126; a smaller one is less precise or 0. The sum is taken in float64, so that the
+// results add up to 1 within the same error. If x has no largest finite value as Argmax has it, or scale is not positive, every value
 // becomes NaN.
 func Softmax(x []float32, scale float32) {
 	C.cpu_softmax((*C.float)(unsafe.SliceData(x)), C.size_t(len(x)), C.float(scale))

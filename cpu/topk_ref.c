@@ -67,23 +67,19 @@ static void sort(struct heap *h) {
     h->size = size;
 }
 
-static cpu_result topk(const float *x, size_t n, bool clean, struct heap h) {
+cpu_result cpu_topk_plain(const float *x, size_t n, size_t k, int32_t *index, float *value) {
+    struct heap h = {index, value, 0, k};
     float floor = -INFINITY;
-    bool any = false;
+    bool clean = true, any = false;
     for (size_t i = 0; i < n; i++) {
-        bool sound = x[i] < INFINITY; // false for NaN too
-        clean &= sound;
-        any |= sound && x[i] > -INFINITY;
-        if (sound && h.room > 0 && x[i] > floor) {
-            floor = offer(&h, floor, x[i], i);
+        clean &= x[i] < INFINITY; // false for NaN too
+        if (x[i] > floor && x[i] < INFINITY) {
+            any = true;
+            floor = k > 0 ? offer(&h, floor, x[i], i) : floor;
         }
     }
     sort(&h);
     return (cpu_result){(int64_t)h.size, clean && any};
-}
-
-cpu_result cpu_topk_plain(const float *x, size_t n, size_t k, int32_t *index, float *value) {
-    return topk(x, n, true, (struct heap){index, value, 0, k});
 }
 
 // Floats in their order as integers, and back: the bits of a negative one count downwards.
