@@ -75,7 +75,7 @@ tags: native
 	$(GO) build -buildvcs=false -tags cuda -ldflags '$(ldflags)' -o $(build)/tags/cuda ./cmd/shammah-engine
 	$(GO) build -buildvcs=false -tags coreml -ldflags '$(ldflags)' -o $(build)/tags/coreml ./cmd/shammah-engine
 
-dist: program ## build/dist: a folder and a tar of it that run where nothing is installed
+dist: native ## build/dist: a folder and a tar of it that run where nothing is installed
 	@GO='$(GO)' TAG='$(TAG)' VERSION='$(version)' LDFLAGS='$(ldflags)' build/package/dist
 
 clean: ## remove all that was built (downloads stay in the user's cache folder)
