@@ -141,7 +141,7 @@ func (o object) texts() map[string]string {
 	for k, v := range o.fields {
 		s, ok := v.(string)
 		if !ok {
-			o.fail(k, "expected a tensor's name, found %s", describe(v))
+			o.fail(shorten(k), "expected a tensor's name, found %s", describe(v))
 			continue
 		}
 		m[k] = s

@@ -209,7 +209,7 @@ func (t *tree) candidates() ([]candidate, error) {
 // listing names a few of the names.
 func listing(names []string) string {
 	if n := len(names); n > 4 {
-		return strings.Join(names[:4], ", ") + fmt.Sprintf(" and %d more", n-4)
+		return printable(strings.Join(names[:4], ", ")) + fmt.Sprintf(" and %d more", n-4)
 	}
-	return strings.Join(names, ", ")
+	return printable(strings.Join(names, ", "))
 }

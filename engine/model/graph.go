@@ -122,6 +122,7 @@ func rotaryRows(g *onnx.Graph) int {
 // embedding when language head and embedding are one matrix, which some exports write twice.
 func parameters(g *onnx.Graph, isTied bool, embedding int64) int64 {
 	quantised := map[string]int64{} // weight -> elements
+	packed := map[string]int64{}    // weight of bytes -> elements in each
 	aside := map[string]bool{}      // scales, zero points, tables
 	for i := range g.Nodes {
 		n := &g.Nodes[i]
@@ -134,8 +135,8 @@ func parameters(g *onnx.Graph, isTied bool, embedding int64) int64 {
 			}
 		case "GatherBlockQuantized", "DequantizeLinear":
 			set(aside, n.Inputs[min(1, len(n.Inputs)):])
-			if n.Op == "GatherBlockQuantized" && len(n.Inputs) > 2 {
-				delete(aside, n.Inputs[1]) // the indices
+			if bits := n.Attribute("bits"); len(n.Inputs) > 0 && bits != nil && (bits.Int == 4 || bits.Int == 2) {
+				packed[n.Inputs[0]] = 8 / bits.Int
 			}
 		case attention:
 			set(aside, n.Inputs[min(7, len(n.Inputs)):min(9, len(n.Inputs))])
@@ -149,8 +150,11 @@ func parameters(g *onnx.Graph, isTied bool, embedding int64) int64 {
 		n, isQuantised := quantised[t.Name]
 		if !isQuantised {
 			n = elements(t)
+			if per := packed[t.Name]; per > 0 && t.Type.Bits() == 8 {
+				n *= per
+			}
 		}
-		if aside[t.Name] && !isQuantised || total+n < total {
+		if aside[t.Name] && !isQuantised || n > 1<<60-total {
 			continue
 		}
 		if total += n; n == embedding && n > 0 {
@@ -175,7 +179,7 @@ func elements(t *onnx.Tensor) int64 {
 		return 0
 	}
 	n, err := t.Elements()
-	if err != nil {
+	if err != nil || n > 1<<50 {
 		return 0
 	}
 	return n

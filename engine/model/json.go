@@ -114,7 +114,7 @@ func (o object) value(keys ...string) (any, string) {
 		}
 		for k := range o.fields {
 			if strings.EqualFold(k, key) {
-				o.fail(k, "a key in other letter case, %q was expected", key)
+				o.fail(shorten(k), "a key in other letter case, %q was expected", key)
 			}
 		}
 	}
@@ -133,11 +133,12 @@ func describe(v any) string {
 	return shorten(fmt.Sprint(v))
 }
 
+// shorten makes text out of a file fit into a message.
 func shorten(s string) string {
 	if len(s) > 60 {
-		return s[:57] + "..."
+		s = s[:57] + "..."
 	}
-	return s
+	return printable(s)
 }
 
 // int returns an integer from low to high, or 0 when none of the keys is present.

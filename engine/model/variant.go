@@ -69,8 +69,10 @@ func (t *tree) plainCandidates(dir string) ([]candidate, error) {
 			continue
 		}
 		c := candidate{layout: layout, root: root, graph: path.Join(dir, file), variant: m[2]}
-		if c.variant == "" {
+		if c.variant == "" && layout == LayoutA {
 			c.variant = "fp32"
+		} else if c.variant == "" {
+			c.variant = "model" // it may be anything
 		}
 		if root != "." {
 			c.variant = path.Join(root, c.variant)
@@ -139,10 +141,12 @@ func rank(found []candidate, provider string) {
 	})
 }
 
-// precisionOf reads the variant's name. A layout B folder that does not say is taken for int4, as most are.
+// precisionOf reads the variant's name. A graph that does not say is taken for what most are: int4 in layout B, else float32.
 func precisionOf(c candidate) string {
-	if c.layout != LayoutB {
-		return path.Base(c.variant)
+	if v := path.Base(c.variant); c.layout != LayoutB && v != "model" {
+		return v
+	} else if c.layout != LayoutB {
+		return "fp32"
 	}
 	v := strings.ToLower(c.variant)
 	switch {
