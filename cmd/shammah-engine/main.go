@@ -1,0 +1,130 @@
+// Command shammah-engine runs language models on this machine.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/rs/zerolog"
+	"github.com/urfave/cli/v2"
+)
+
+// Exit codes of the program.
+const (
+	exitFailure     = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+// errUsage marks an error of the command line itself.
+var errUsage = errors.New("usage")
+
+// errInterrupted says that the user stopped the program.
+var errInterrupted = errors.New("interrupted")
+
+func main() {
+	os.Exit(run(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is the whole program but for the process around it.
+func run(ctx context.Context, args []string, in io.Reader, out, problems io.Writer) int {
+	app := newApp(in, out, problems)
+	err := app.RunContext(ctx, reorder(app, args))
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errInterrupted):
+		return exitInterrupted
+	case errors.Is(err, errUsage):
+		fmt.Fprintf(problems, "shammah-engine: %s\n", oneLine(strings.TrimPrefix(err.Error(), errUsage.Error()+": ")))
+		return exitUsage
+	}
+	fmt.Fprintf(problems, "shammah-engine: %s\n", oneLine(err.Error()))
+	return exitFailure
+}
+
+func newApp(in io.Reader, out, problems io.Writer) *cli.App {
+	return &cli.App{
+		Name:                      "shammah-engine",
+		Usage:                     "run language models on this machine",
+		Description:               "With nothing downloaded, the small model inside the program answers:\n\n   shammah-engine run \"What is the capital of France?\"",
+		Reader:                    in,
+		Writer:                    out,
+		ErrWriter:                 problems,
+		HideVersion:               true,
+		EnableBashCompletion:      true,
+		DisableSliceFlagSeparator: true,
+		Suggest:                   true,
+		ExitErrHandler:            func(*cli.Context, error) {},
+		OnUsageError:              usageError,
+		Commands:                  []*cli.Command{runCommand(), benchCommand(), doctorCommand(), completionCommand(), versionCommand()},
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return fmt.Errorf("%w: there is no command %q; `shammah-engine help` lists them", errUsage, c.Args().First())
+			}
+			return cli.ShowAppHelp(c)
+		},
+	}
+}
+
+func usageError(c *cli.Context, err error, _ bool) error {
+	name := "shammah-engine"
+	if c.Command != nil && c.Command.Name != "" && c.Command.Name != name {
+		name += " " + c.Command.Name
+	}
+	return fmt.Errorf("%w: %s: %w; `%s --help` shows what there is", errUsage, name, err, name)
+}
+
+// oneLine keeps an error on one line, whatever a library put into it, and free of control characters.
+func oneLine(s string) string {
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }), " ")
+}
+
+// logger writes what the libraries say to the problems' stream: warnings, or everything when verbose.
+func logger(w io.Writer, verbose bool) zerolog.Logger {
+	level := zerolog.WarnLevel
+	if verbose {
+		level = zerolog.DebugLevel
+	}
+	return zerolog.New(zerolog.ConsoleWriter{Out: w, NoColor: true, PartsExclude: []string{zerolog.TimestampFieldName}}).Level(level)
+}
+
+// reorder moves the flags of a command before its other arguments, so that both orders work: the flag library stops at the first argument.
+func reorder(app *cli.App, args []string) []string {
+	if len(args) < 3 {
+		return args
+	}
+	command := app.Command(args[1])
+	if command == nil {
+		return args
+	}
+	takesValue := map[string]bool{}
+	for _, f := range command.Flags {
+		_, isBool := f.(*cli.BoolFlag)
+		for _, name := range f.Names() {
+			takesValue[name] = !isBool
+		}
+	}
+	flags, rest := args[:2:2], []string{}
+	for i := 2; i < len(args); i++ {
+		a := args[i]
+		if a == "--" {
+			rest = append(rest, args[i+1:]...)
+			break
+		}
+		if len(a) < 2 || a[0] != '-' {
+			rest = append(rest, a)
+			continue
+		}
+		flags = append(flags, a)
+		if name := strings.TrimLeft(a, "-"); takesValue[name] && i+1 < len(args) {
+			i++
+			flags = append(flags, args[i])
+		}
+	}
+	return append(append(flags, "--"), rest...)
+}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/shammah/shammah-engine/engine"
+	"github.com/shammah/shammah-engine/engine/decode"
+	"github.com/shammah/shammah-engine/engine/model"
+	"github.com/shammah/shammah-engine/engine/tiny"
+	"github.com/shammah/shammah-engine/internal/hub"
+	"github.com/shammah/shammah-engine/internal/provider"
+	"github.com/shammah/shammah-engine/ort"
+)
+
+// threadsMax bounds --threads: more than any machine has.
+const threadsMax = 1024
+
+// tinyName is the model inside the program, and the default.
+const tinyName = "tiny"
+
+func modelFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "model", Aliases: []string{"m"}, Value: tinyName, Usage: "`MODEL`: an alias (qwen-1.5b), owner/name, or a folder", EnvVars: []string{"SHAMMAH_MODEL"}},
+		&cli.StringFlag{Name: "variant", Usage: "which `GRAPH` of several: q4, int8, fp16, fp32"},
+		&cli.StringFlag{Name: "provider", Value: "auto", Usage: "`auto`, " + strings.Join(provider.Names(), ", "), EnvVars: []string{"SHAMMAH_PROVIDER"}},
+		&cli.IntFlag{Name: "threads", Aliases: []string{"t"}, Usage: "threads that compute (default: one for each physical core)"},
+		&cli.IntFlag{Name: "context", Aliases: []string{"c"}, Usage: "`TOKENS` that prompt and answer may have together (default: 4096, or the model's maximum if smaller)"},
+		&cli.BoolFlag{Name: "force", Usage: "try even if memory seems too small"},
+		&cli.BoolFlag{Name: "verbose", Usage: "say what happens inside"},
+	}
+}
+
+func generationFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "system", Usage: "what the model is told before the conversation"},
+		&cli.IntFlag{Name: "max-tokens", Aliases: []string{"n"}, Usage: "end the answer after so many tokens (default: when the context is full)"},
+		&cli.IntFlag{Name: "min-tokens", Usage: "no end before so many tokens"},
+		numberFlag("temperature", "0 takes the likeliest token always; higher is more varied (default: the model's own)"),
+		&cli.IntFlag{Name: "top-k", Usage: "sample from the `K` likeliest tokens; 0 is all (default: the model's own)"},
+		numberFlag("top-p", "sample from the likeliest tokens that together have this probability (default: the model's own)"),
+		numberFlag("min-p", "leave out tokens less likely than this share of the likeliest"),
+		numberFlag("repetition-penalty", "above 1 makes tokens that were seen less likely (default: the model's own)"),
+		numberFlag("presence-penalty", "taken from the logit of every token of the answer so far"),
+		numberFlag("frequency-penalty", "taken from a token's logit each time it was in the answer so far"),
+		&cli.StringSliceFlag{Name: "logit-bias", Usage: "`ID=BIAS` added to a token's logit (repeatable)"},
+		&cli.Uint64Flag{Name: "seed", Usage: "the same seed gives the same answer (default: another one each time)"},
+		&cli.StringSliceFlag{Name: "stop", Usage: "end the answer before this `TEXT` (repeatable)"},
+		&cli.BoolFlag{Name: "ignore-eos", Usage: "go on after the model's end of text"},
+		&cli.StringFlag{Name: "overflow", Value: "error", Usage: "what to do when the context is too small: `error`, truncate (drop the oldest of the prompt) or shift (drop the older half when full)"},
+	}
+}
+
+// numberFlag is a flag whose value is checked as a float32 by the sampler: the text is kept, so that a bad one is named as it was typed.
+func numberFlag(name, usage string) cli.Flag {
+	return &cli.StringFlag{Name: name, Usage: "`X`: " + usage}
+}
+
+// number reads a flag that numberFlag made.
+func number(c *cli.Context, name string, to *float32) error {
+	if !c.IsSet(name) {
+		return nil
+	}
+	x, err := strconv.ParseFloat(c.String(name), 64)
+	if err != nil {
+		return fmt.Errorf("%w: --%s is %q, expected a number", errUsage, name, c.String(name))
+	}
+	*to = float32(x)
+	return nil
+}
+
+// openModel opens library and model as the flags say, and reports which provider runs. close frees both.
+func openModel(ctx context.Context, c *cli.Context) (m *engine.Model, close func(), err error) {
+	log := logger(c.App.ErrWriter, c.Bool("verbose"))
+	env, err := ort.Open(ort.Options{Log: log})
+	if err != nil {
+		return nil, nil, err
+	}
+	if m, err = openIn(env, c); err != nil {
+		env.Close()
+		return nil, nil, err
+	}
+	fmt.Fprintf(c.App.ErrWriter, "%s · %s · %s, %d threads\n", m.Spec().Name, m.Spec().Variant, m.Provider(), m.Threads())
+	return m, func() {
+		m.Close()
+		env.Close()
+	}, nil
+}
+
+// openIn opens the model with the first provider of the chain that can run it, and says why those before it could not.
+func openIn(env *ort.Env, c *cli.Context) (*engine.Model, error) {
+	if n := c.Int("threads"); n < 0 || n > threadsMax {
+		return nil, fmt.Errorf("%w: --threads is %d, expected 1 to %d", errUsage, n, threadsMax)
+	}
+	chain, err := provider.Chain(c.String("provider"))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	for i, candidate := range chain {
+		m, err := openWith(env, c, candidate)
+		if err == nil {
+			return m, nil
+		}
+		if i == len(chain)-1 {
+			return nil, err
+		}
+		fmt.Fprintf(c.App.ErrWriter, "%s cannot run this model, trying %s: %s\n", candidate.Name, chain[i+1].Name, oneLine(err.Error()))
+	}
+	return nil, fmt.Errorf("open the model: this binary has no provider")
+}
+
+func openWith(env *ort.Env, c *cli.Context, candidate provider.Candidate) (*engine.Model, error) {
+	o := engine.Options{
+		Variant: c.String("variant"), Context: c.Int("context"), Threads: c.Int("threads"), Force: c.Bool("force"),
+		Log: logger(c.App.ErrWriter, c.Bool("verbose")),
+	}
+	if candidate.Name != provider.CPU {
+		o.Providers = []ort.Provider{candidate.Provider}
+	}
+	if name := c.String("model"); name != tinyName {
+		dir, err := hub.Resolve(name, hub.Environment(os.Getenv))
+		if err != nil {
+			return nil, err
+		}
+		return engine.Open(env, dir, o)
+	}
+	return engine.OpenFS(env, tiny.FS(), o)
+}
+
+// generationRequest is what the flags say about the answer, before the model's own defaults.
+func generationRequest(c *cli.Context) (engine.Request, error) {
+	q := engine.Request{MaxTokens: c.Int("max-tokens"), MinTokens: c.Int("min-tokens"), Stop: c.StringSlice("stop"), IgnoreEnd: c.Bool("ignore-eos")}
+	if c.IsSet("max-tokens") && q.MaxTokens <= 0 {
+		return q, fmt.Errorf("run: --max-tokens is %d, expected a positive number", q.MaxTokens)
+	}
+	if q.MinTokens < 0 {
+		return q, fmt.Errorf("run: --min-tokens is %d, expected 0 or more", q.MinTokens)
+	}
+	switch o := c.String("overflow"); o {
+	case "error":
+	case "truncate":
+		q.Overflow = decode.OverflowTruncate
+	case "shift":
+		q.Overflow = decode.OverflowShift
+	default:
+		return q, fmt.Errorf("%w: --overflow is %q, expected error, truncate or shift", errUsage, o)
+	}
+	return q, nil
+}
+
+// sampling fills the request's sampling from the model's defaults and the flags, which win.
+func sampling(c *cli.Context, spec *model.Spec, q *engine.Request) error {
+	p := engine.DefaultSampling(spec)
+	for name, to := range map[string]*float32{
+		"temperature": &p.Temperature, "top-p": &p.TopP, "min-p": &p.MinP, "repetition-penalty": &p.RepetitionPenalty,
+		"presence-penalty": &p.PresencePenalty, "frequency-penalty": &p.FrequencyPenalty,
+	} {
+		if err := number(c, name, to); err != nil {
+			return err
+		}
+	}
+	if c.IsSet("top-k") {
+		p.TopK = c.Int("top-k")
+	}
+	p.Seed = engine.RandomSeed()
+	if c.IsSet("seed") {
+		p.Seed = c.Uint64("seed")
+	}
+	for _, entry := range c.StringSlice("logit-bias") {
+		id, bias, ok := strings.Cut(entry, "=")
+		n, idErr := strconv.ParseInt(id, 10, 32)
+		x, biasErr := strconv.ParseFloat(bias, 32)
+		if !ok || idErr != nil || biasErr != nil {
+			return fmt.Errorf("%w: --logit-bias is %q, expected ID=BIAS, such as 42=-5", errUsage, entry)
+		}
+		if p.LogitBias == nil {
+			p.LogitBias = map[int32]float32{}
+		}
+		p.LogitBias[int32(n)] = float32(x)
+	}
+	if err := p.Check(spec.Vocab); err != nil {
+		return err
+	}
+	q.Sampling = p
+	return nil
+}

@@ -1,0 +1,220 @@
+// Package decode is the generation loop: prefill, then one token at a time, until an end of text, a stop string or a budget.
+// It works over three small interfaces and knows no native code, no file and no clock, so that a scripted model tests it.
+package decode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/shammah/shammah-engine/engine/sample"
+)
+
+// ErrContext says that a prompt and what is asked of it do not fit the context.
+var ErrContext = errors.New("context too small")
+
+// Model computes logits for one sequence. It is not safe for concurrent use.
+type Model interface {
+	// Feed appends ids to the sequence and gives the logits of the last of them: one row of (vocab), valid until the next Feed.
+	Feed(ctx context.Context, ids []int32) (sample.Logits, error)
+	// Keep forgets every token from position n on.
+	Keep(n int) error
+	// Capacity is the number of tokens that the sequence may hold.
+	Capacity() int
+}
+
+// Text turns ids into text piece by piece. It holds back what may still change, half a character for one.
+type Text interface {
+	Push(id int32) (string, error)
+	Flush() (string, error)
+}
+
+// Stops finds stop strings in streamed text. What Push returns can be shown at once.
+type Stops interface {
+	Push(text string) (shown string, stopped bool)
+	Flush() string
+}
+
+// Overflow is what happens when a sequence reaches the end of the context.
+type Overflow int
+
+const (
+	// OverflowError refuses a request that cannot fit before anything is computed. A request without a token budget ends with FinishLength at the end of the context.
+	OverflowError Overflow = iota
+	// OverflowTruncate drops the oldest tokens of the prompt until prompt and budget fit.
+	OverflowTruncate
+	// OverflowShift drops the older half of the sequence whenever the context is full, and goes on.
+	OverflowShift
+)
+
+// Finish is why a generation ended.
+type Finish string
+
+const (
+	FinishEnd       Finish = "stop"        // an end of text of the model
+	FinishStop      Finish = "stop_string" // a stop string of the request
+	FinishLength    Finish = "length"      // the token budget, or the end of the context
+	FinishCancelled Finish = "cancelled"   // the caller's context
+	FinishError     Finish = "error"
+)
+
+// Stats says what a request did and how long it took.
+type Stats struct {
+	PromptTokens int
+	Generated    int           // tokens that were given out; the end of text is not one of them
+	Prefill      time.Duration // computing the prompt
+	FirstToken   time.Duration // from the request to its first token
+	Decode       time.Duration // from the first token to the last
+	Finish       Finish
+	Dropped      int // tokens that an Overflow other than OverflowError dropped
+}
+
+// PrefillRate is prompt tokens per second, or 0 when nothing was computed.
+func (s Stats) PrefillRate() float64 { return rate(s.PromptTokens, s.Prefill) }
+
+// DecodeRate is tokens per second after the first one, or 0 when there were fewer than two.
+func (s Stats) DecodeRate() float64 { return rate(s.Generated-1, s.Decode) }
+
+func rate(n int, d time.Duration) float64 {
+	if n <= 0 || d <= 0 {
+		return 0
+	}
+	return float64(n) / d.Seconds()
+}
+
+// Token is one step of an answer. The last one of an answer has Stats, ID -1, and whatever text was still held back.
+type Token struct {
+	ID    int32
+	Text  string // what can be shown now; empty while half a character or a possible stop string is held back
+	Stats *Stats
+}
+
+// Request is one sequence to continue.
+type Request struct {
+	Prompt    []int32
+	Sampler   *sample.Sampler
+	Text      Text  // nil: tokens only
+	Stops     Stops // nil: none
+	Ends      []int32
+	MaxTokens int // 0: until the context is full
+	MinTokens int // ends of text are not sampled before this many tokens
+	IgnoreEnd bool
+	Overflow  Overflow
+	Now       func() time.Time // the caller's clock
+}
+
+// Generate runs the loop for one sequence. The sequence yields tokens and closes with one that carries Stats, beside the error if there is one.
+// Nothing is computed after the last token.
+func Generate(ctx context.Context, m Model, q Request) iter.Seq2[Token, error] {
+	return func(yield func(Token, error) bool) {
+		g := generation{sequence: newSequence(&q, m.Capacity()), ctx: ctx, model: m, start: q.Now()}
+		if err := g.fit(); err != nil {
+			yield(g.fail(err), err)
+			return
+		}
+		g.run(yield)
+	}
+}
+
+// generation is the state of one running Generate.
+type generation struct {
+	*sequence
+	ctx   context.Context
+	model Model
+	start time.Time
+	held  []int32 // the tokens in the cache; kept only for OverflowShift
+}
+
+func (g *generation) run(yield func(Token, error) bool) {
+	g.sampler.Prompt(g.prompt)
+	if err := g.model.Keep(0); err != nil {
+		yield(g.fail(err), err)
+		return
+	}
+	logits, err := g.feed(g.prompt)
+	if err != nil {
+		yield(g.fail(err), err)
+		return
+	}
+	now := g.now()
+	g.stats.Prefill = now.Sub(g.start)
+	one := make([]int32, 1)
+	first := now
+	for {
+		token, done, err := g.next(logits)
+		now = g.now()
+		if g.stats.Generated == 1 && g.stats.FirstToken == 0 {
+			g.stats.FirstToken = now.Sub(g.start)
+			first = now
+		}
+		g.stats.Decode = now.Sub(first)
+		if err != nil {
+			yield(g.fail(err), err)
+			return
+		}
+		if token.ID >= 0 && !yield(token, nil) {
+			return
+		}
+		if done {
+			yield(g.last(), nil)
+			return
+		}
+		one[0] = token.ID
+		if logits, err = g.feed(one); err != nil {
+			yield(g.fail(err), err)
+			return
+		}
+	}
+}
+
+// feed gives ids to the model, after making room where the request allows that.
+func (g *generation) feed(ids []int32) (sample.Logits, error) {
+	if err := g.ctx.Err(); err != nil {
+		return sample.Logits{}, err
+	}
+	if g.overflow == OverflowShift {
+		if capacity := g.model.Capacity(); len(g.held)+len(ids) > capacity {
+			kept := append([]int32(nil), g.held[len(g.held)-capacity/2:]...)
+			g.stats.Dropped += len(g.held) - len(kept)
+			if err := g.model.Keep(0); err != nil {
+				return sample.Logits{}, err
+			}
+			g.held = g.held[:0]
+			ids = append(kept, ids...)
+		}
+		g.held = append(g.held, ids...)
+	}
+	return g.model.Feed(g.ctx, ids)
+}
+
+// fit checks prompt and budget against the context, and drops what the request allows to drop.
+func (g *generation) fit() error {
+	capacity := g.model.Capacity()
+	if len(g.prompt) == 0 {
+		return fmt.Errorf("decode: generate: the prompt has no tokens")
+	}
+	if g.maxTokens < 0 || g.minTokens < 0 {
+		return fmt.Errorf("decode: generate: max tokens %d and min tokens %d must not be negative", g.maxTokens, g.minTokens)
+	}
+	room := capacity - max(g.maxTokens, 1)
+	switch {
+	case len(g.prompt) <= room:
+	case g.overflow == OverflowTruncate && room > 0:
+		g.stats.Dropped = len(g.prompt) - room
+		g.prompt = g.prompt[len(g.prompt)-room:]
+	case g.overflow == OverflowShift && len(g.prompt) < capacity:
+	case g.overflow == OverflowShift:
+		g.stats.Dropped = len(g.prompt) - capacity/2
+		g.prompt = g.prompt[len(g.prompt)-capacity/2:]
+	default:
+		return fmt.Errorf("decode: generate: %w: the prompt has %d tokens and up to %d more are asked for, the context holds %d; shorten the prompt, ask for fewer tokens or open the model with a larger context",
+			ErrContext, len(g.prompt), max(g.maxTokens, 1), capacity)
+	}
+	g.stats.PromptTokens = len(g.prompt)
+	if g.overflow != OverflowShift {
+		g.budget(capacity - len(g.prompt))
+	}
+	return nil
+}

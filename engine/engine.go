@@ -1,0 +1,271 @@
+// Package engine runs language models on this machine through ONNX Runtime.
+//
+//	env, err := ort.Open(ort.Options{})
+//	model, err := engine.Open(env, "models/smollm2", engine.Options{})
+//	for token, err := range model.Generate(ctx, engine.Request{Messages: []chat.Message{{Role: "user", Content: "Hello"}}}) {
+//		fmt.Print(token.Text)
+//	}
+//
+// A model is a folder as it is found in the wild: onnxruntime-genai's, Optimum's and transformers.js's, with or without a cache.
+// Names, types and shapes come from the graph and are checked against the configuration files before anything is computed.
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/dustin/go-humanize"
+	"github.com/rs/zerolog"
+
+	"github.com/shammah/shammah-engine/engine/decode"
+	"github.com/shammah/shammah-engine/engine/kv"
+	"github.com/shammah/shammah-engine/engine/model"
+	"github.com/shammah/shammah-engine/engine/text"
+	"github.com/shammah/shammah-engine/internal/sys"
+	"github.com/shammah/shammah-engine/ort"
+)
+
+// ContextDefault is the context of a model that was opened without a wish for another, unless its own maximum is smaller.
+const ContextDefault = 4096
+
+// ErrMemory says that a model needs more memory than this machine has free.
+var ErrMemory = errors.New("not enough memory")
+
+// Options is how a model is opened. The zero value is right for most.
+type Options struct {
+	Variant   string         // which of several graphs: "q4", "int8", "fp32"; "" chooses
+	Context   int            // tokens that a sequence may hold; 0 is ContextDefault or the model's maximum if smaller
+	Threads   int            // 0: one for each physical core that this process may use
+	Chunk     int            // tokens of one prefill run; 0 chooses
+	Providers []ort.Provider // in order of preference; none is the CPU
+	Spin      *bool          // whether idle threads wait actively between steps; nil is yes
+	Force     bool           // open even if memory seems too small
+	Log       zerolog.Logger
+}
+
+// Model is an open model. It is safe for concurrent use: requests take turns.
+type Model struct {
+	env       *ort.Env
+	session   *ort.Session
+	tokenizer *text.Tokenizer
+	template  *text.Template
+	spec      *model.Spec
+	context   int
+	chunk     int
+	threads   int
+	provider  string
+	cache     *kv.Cache
+	runner    *runner
+	turn      chan struct{} // holds one token: who takes it may use runner and session
+	closed    chan struct{}
+}
+
+// Open opens the model in folder dir.
+func Open(env *ort.Env, dir string, o Options) (*Model, error) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, fmt.Errorf("engine: open model: %w", err)
+	}
+	if !info.IsDir() {
+		return nil, fmt.Errorf("engine: open model: %s is a file, expected the folder that holds the model", dir)
+	}
+	return open(env, os.DirFS(dir), dir, o)
+}
+
+// OpenFS opens a model whose files all lie in fsys, such as one embedded in the program. Its graph must hold its weights itself.
+func OpenFS(env *ort.Env, fsys fs.FS, o Options) (*Model, error) {
+	return open(env, fsys, "", o)
+}
+
+func open(env *ort.Env, fsys fs.FS, dir string, o Options) (*Model, error) {
+	files, err := model.Find(fsys, dir, model.FindOptions{Variant: o.Variant})
+	if err != nil {
+		return nil, err
+	}
+	// What the graph's file declares is checked before any weight is read; the session's own word follows.
+	spec, err := files.Load(model.Signature{})
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{env: env, spec: spec, threads: o.Threads, turn: make(chan struct{}, 1), closed: make(chan struct{})}
+	if err := m.plan(o); err != nil {
+		return nil, err
+	}
+	if m.threads <= 0 {
+		m.threads = sys.ReadCPU().Threads()
+	}
+	if err := m.load(files, o); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	m.turn <- struct{}{}
+	return m, nil
+}
+
+// load opens tokenizer and session side by side, then checks one against the other.
+func (m *Model) load(files model.Files, o Options) error {
+	type loaded struct {
+		tokenizer *text.Tokenizer
+		err       error
+	}
+	tokenizer := make(chan loaded, 1)
+	go func() {
+		t, err := loadTokenizer(files)
+		tokenizer <- loaded{t, err}
+	}()
+	sessionErr := m.openSession(files, o)
+	t := <-tokenizer
+	m.tokenizer = t.tokenizer
+	if err := errors.Join(t.err, sessionErr); err != nil {
+		return err
+	}
+	var err error
+	if m.spec, err = files.Load(signature(m.session)); err != nil {
+		return err
+	}
+	if size := m.tokenizer.Size(); size > m.spec.Vocab {
+		return fmt.Errorf("engine: open %s: %w: the tokenizer has ids up to %d, the graph has logits for %d; the files belong to different models", name(files), model.ErrContract, size-1, m.spec.Vocab)
+	}
+	if m.spec.Template != "" {
+		if m.template, err = text.ParseTemplate(m.spec.Template); err != nil {
+			return fmt.Errorf("engine: open %s: chat template: %w", name(files), err)
+		}
+	}
+	return m.openRunner()
+}
+
+// plan chooses context and chunk, and checks that there is memory for weights and cache.
+func (m *Model) plan(o Options) error {
+	m.context = o.Context
+	switch limit := m.spec.ContextMax; {
+	case o.Context < 0:
+		return fmt.Errorf("engine: open %s: a context of %d tokens was asked for, expected a positive number", m.spec.Name, o.Context)
+	case o.Context == 0:
+		m.context = ContextDefault
+		if limit > 0 {
+			m.context = min(m.context, limit)
+		}
+	case limit > 0 && o.Context > limit:
+		return fmt.Errorf("engine: open %s: a context of %d tokens was asked for, the model knows at most %d", m.spec.Name, o.Context, limit)
+	}
+	if err := m.checkMemory(o.Force); err != nil {
+		return err
+	}
+	m.chunk = o.Chunk
+	if m.chunk <= 0 {
+		m.chunk = chunkTokens(m.spec)
+	}
+	m.chunk = min(m.chunk, m.context)
+	return nil
+}
+
+// chunkTokens is the length of one prefill run: long enough that weights are read rarely, short enough that it can be cancelled
+// and that the logits of all its tokens, where the graph makes them, stay small.
+func chunkTokens(s *model.Spec) int {
+	const most, least, logitsBytes = 512, 32, 128 << 20
+	if s.LastRowOnly || s.NumLogits != "" {
+		return most
+	}
+	return max(least, min(most, logitsBytes/(s.Vocab*elementType(s.LogitsType).Size())&^(least-1)))
+}
+
+// openCache allocates a cache for rows sequences.
+func (m *Model) openCache(rows int) (*kv.Cache, error) {
+	element := elementType(m.spec.KVType)
+	return kv.Open(m.env, kv.Plan{
+		Layers: m.spec.Layers, Heads: m.spec.KVHeads, HeadDim: m.spec.HeadDim, Capacity: m.context, Rows: rows,
+		Element: element.Size(), Combined: m.spec.Combined, Shared: m.spec.Shared,
+	}, element)
+}
+
+func (m *Model) openRunner() error {
+	var err error
+	if len(m.spec.Past) > 0 {
+		if m.cache, err = m.openCache(1); err != nil {
+			return err
+		}
+	}
+	m.runner, err = newRunner(m, 1, m.cache)
+	return err
+}
+
+// Spec is what was found in the model's files and graph.
+func (m *Model) Spec() *model.Spec { return m.spec }
+
+// Context is the number of tokens that a sequence may hold.
+func (m *Model) Context() int { return m.context }
+
+// Threads is the number of threads that compute.
+func (m *Model) Threads() int { return m.threads }
+
+// Provider is the execution provider that truly runs most of the graph's nodes.
+func (m *Model) Provider() string { return m.provider }
+
+// Tokenizer is the model's tokenizer, valid until Close.
+func (m *Model) Tokenizer() *text.Tokenizer { return m.tokenizer }
+
+// Close waits for a request that runs, and frees everything. It may be called twice.
+func (m *Model) Close() error {
+	if m.runner != nil {
+		select {
+		case <-m.closed:
+			return nil
+		case <-m.turn:
+		}
+	}
+	close(m.closed)
+	var errs []error
+	if m.runner != nil {
+		errs = append(errs, m.runner.Close())
+	}
+	if m.cache != nil {
+		errs = append(errs, m.cache.Close())
+	}
+	if m.session != nil {
+		errs = append(errs, m.session.Close())
+	}
+	if m.template != nil {
+		m.template.Close()
+	}
+	if m.tokenizer != nil {
+		m.tokenizer.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// checkMemory refuses a model that needs more than this machine has available: the numbers say what, and what to do.
+func (m *Model) checkMemory(force bool) error {
+	e, err := m.spec.MemoryEstimate(m.context)
+	if err != nil || force {
+		return err
+	}
+	memory, err := sys.ReadMemory()
+	if err != nil || e.Total() <= memory.Available {
+		return nil // what cannot be known is not refused
+	}
+	size := func(n int64) string { return humanize.IBytes(uint64(n)) }
+	return fmt.Errorf("engine: open %s: %w: it needs about %s (weights %s, packed for the processor up to %s, cache for %d tokens %s, logits %s), %s are available; choose a smaller model, variant or context, or force it",
+		m.spec.Name, ErrMemory, size(e.Total()), size(e.Weights), size(e.Prepack), m.context, size(e.KV), size(e.Logits), size(memory.Available))
+}
+
+// name is how a model is called in messages before it is loaded.
+func name(files model.Files) string {
+	if files.Dir == "" {
+		return "the embedded model"
+	}
+	return files.Dir
+}
+
+func loadTokenizer(files model.Files) (*text.Tokenizer, error) {
+	if files.Dir != "" {
+		return text.Load(files.Path(files.Tokenizer))
+	}
+	data, err := fs.ReadFile(files.FS, files.Tokenizer)
+	if err != nil {
+		return nil, fmt.Errorf("engine: read the tokenizer: %w", err)
+	}
+	return text.Parse(data)
+}
+
+var _ decode.Model = (*runner)(nil)

@@ -1,0 +1,297 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/shammah/shammah-engine/engine/chat"
+	"github.com/shammah/shammah-engine/engine/decode"
+	"github.com/shammah/shammah-engine/engine/model"
+	"github.com/shammah/shammah-engine/engine/sample"
+	"github.com/shammah/shammah-engine/internal/ortest"
+	"github.com/shammah/shammah-engine/ort"
+)
+
+// copyFixture copies one of testdata's models so that a test may damage it.
+func copyFixture(t testing.TB, name string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), name)
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", name))); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// result runs a request to its end.
+func result(ctx context.Context, m *Model, q Request) (ids []int32, stats *Stats, err error) {
+	for token, e := range m.Generate(ctx, q) {
+		if err = e; token.ID >= 0 {
+			ids = append(ids, token.ID)
+		}
+		stats = token.Stats
+	}
+	return ids, stats, err
+}
+
+// M-08: a row of the rotary table holds a NaN, so that every sequence fails when it comes to that position, and only then.
+func TestNaNEndsTheRequestAndLeavesTheModel(t *testing.T) {
+	const position, rowBytes, cosCache = 20, 16 * 4, 66816
+	dir := copyFixture(t, "b-fp32")
+	file := filepath.Join(dir, "model.onnx.data")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary.LittleEndian.PutUint32(data[cosCache+position*rowBytes:], math.Float32bits(float32(math.NaN())))
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m, err := Open(ortest.Env(t), dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	g := readGolden(t)
+	want := g.Outputs[0].IDs[1]
+	for range 2 {
+		ids, stats, err := result(t.Context(), m, Request{Tokens: g.Prompts[1], MaxTokens: 64, IgnoreEnd: true})
+		if !errors.Is(err, sample.ErrNumeric) || stats.Finish != decode.FinishError || !slices.Equal(ids, want[:len(ids)]) || len(ids) < 10 {
+			t.Errorf("got %v, %+v, %v; want the first tokens of %v, then ErrNumeric", ids, stats, err, want)
+		}
+		ids, _, err = result(t.Context(), m, Request{Tokens: g.Prompts[1], MaxTokens: 10, IgnoreEnd: true})
+		if err != nil || !slices.Equal(ids, want[:10]) {
+			t.Errorf("after the fault: got %v, %v; want %v", ids, err, want[:10])
+		}
+	}
+}
+
+func TestRequestsTakeTurns(t *testing.T) {
+	m := openFixture(t, "b-fp32", Options{Threads: 1})
+	g := readGolden(t)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			row := i % len(g.Prompts)
+			ids, _, err := result(t.Context(), m, Request{Tokens: g.Prompts[row], MaxTokens: 32, IgnoreEnd: true})
+			if want := g.Outputs[0].IDs[row][:32]; err != nil || !slices.Equal(ids, want) {
+				t.Errorf("request %d: got %v, %v; want %v", i, ids, err, want)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// G-06: cancelled at any step, the model answers the next request as if nothing had been.
+func TestCancelAtAnyStep(t *testing.T) {
+	for _, folder := range []string{"a-fp32", "b-fp32", "a-nocache"} {
+		m := openFixture(t, folder, Options{Threads: 1, Chunk: 16})
+		g := readGolden(t)
+		random := rand.New(rand.NewPCG(1, 2))
+		for i := range 200 {
+			row, at := random.IntN(len(g.Prompts)), random.IntN(12)
+			ctx, cancel := context.WithCancel(t.Context())
+			if at == 0 {
+				cancel()
+			}
+			n := 0
+			var last Token
+			var lastErr error
+			for token, err := range m.Generate(ctx, Request{Tokens: g.Prompts[row], MaxTokens: 16, IgnoreEnd: true}) {
+				last, lastErr = token, err
+				if token.ID >= 0 {
+					if n++; n == at {
+						cancel()
+					}
+				}
+			}
+			cancel()
+			if !errors.Is(lastErr, context.Canceled) || last.Stats == nil || n != at {
+				t.Fatalf("%s, cancel %d after %d tokens: got %d tokens, %v", folder, i, at, n, lastErr)
+			}
+		}
+		ids, _, err := result(t.Context(), m, Request{Tokens: g.Prompts[2], MaxTokens: 64, IgnoreEnd: true})
+		if want := g.Outputs[0].IDs[2]; err != nil || !slices.Equal(ids, want) {
+			t.Errorf("%s after the cancelled ones: got %v, %v; want %v", folder, ids, err, want)
+		}
+	}
+}
+
+func TestRequestsThatAreRefused(t *testing.T) {
+	m := openFixture(t, "b-fp32", Options{Context: 64})
+	for _, c := range []struct {
+		name string
+		q    Request
+		want string
+	}{
+		{"nothing to continue", Request{}, "exactly one of messages, prompt and tokens, found 0"},
+		{"two prompts", Request{Prompt: "a", Tokens: []int32{1}}, "found 2"},
+		{"T-12 id beyond the vocabulary", Request{Tokens: []int32{1, 320}}, "token 1 is 320, expected an id from 0 to 319"},
+		{"T-12 negative id", Request{Tokens: []int32{-1}}, "token 0 is -1"},
+		{"G-01 prompt and budget beyond the context", Request{Tokens: []int32{1, 2}, MaxTokens: 63}, "2 tokens and up to 63 more are asked for, the context holds 64"},
+		{"G-02 negative budget", Request{Tokens: []int32{1}, MaxTokens: -1}, "must not be negative"},
+		{"G-02 huge budget", Request{Tokens: []int32{1}, MaxTokens: 1 << 31}, "the context holds 64"},
+		{"G-03 temperature", Request{Tokens: []int32{1}, Sampling: sample.Params{Temperature: -1}}, "temperature"},
+		{"G-03 NaN", Request{Tokens: []int32{1}, Sampling: sample.Params{Temperature: float32(math.NaN())}}, "temperature"},
+		{"G-03 bias", Request{Tokens: []int32{1}, Sampling: sample.Params{LogitBias: map[int32]float32{320: 1}}}, "320"},
+		{"G-03 empty stop", Request{Tokens: []int32{1}, Stop: []string{""}}, "stop"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ids, stats, err := result(t.Context(), m, c.q)
+			if err == nil || !strings.Contains(err.Error(), c.want) || len(ids) > 0 || stats == nil || stats.Finish != decode.FinishError {
+				t.Errorf("got %v, %+v, %v; want an error with %q and no token", ids, stats, err, c.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "\n") {
+				t.Errorf("the error has more than one line: %q", err)
+			}
+		})
+	}
+	if ids, _, err := result(t.Context(), m, Request{Tokens: []int32{1}, MaxTokens: 3, IgnoreEnd: true}); err != nil || len(ids) != 3 {
+		t.Errorf("after the refusals: %v, %v; want three tokens", ids, err)
+	}
+}
+
+func TestClosedModel(t *testing.T) {
+	m, err := Open(ortest.Env(t), "testdata/b-fp32", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, _, err := result(t.Context(), m, Request{Tokens: []int32{1}, MaxTokens: 1}); !errors.Is(err, ErrClosed) {
+		t.Errorf("generate on a closed model: %v, want ErrClosed", err)
+	}
+}
+
+func TestOpenGivesEverythingBack(t *testing.T) {
+	env := ortest.Env(t)
+	before := ort.Live()
+	for _, folder := range []string{"a-fp32", "b-fp32", "a-nocache", "b-int4"} {
+		m, err := Open(env, filepath.Join("testdata", folder), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range m.GenerateBatch(t.Context(), []Request{{Tokens: []int32{1, 2}, MaxTokens: 3}, {Tokens: []int32{4}, MaxTokens: 2}}) {
+		}
+		for range m.Generate(t.Context(), Request{Tokens: []int32{1, 2, 3}, MaxTokens: 3}) {
+			break
+		}
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if after := ort.Live(); after != before {
+		t.Errorf("live handles before %+v, after %+v", before, after)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	env := ortest.Env(t)
+	for _, c := range []struct {
+		name string
+		dir  func(t *testing.T) string
+		o    Options
+		is   error
+		want string
+	}{
+		{"no such folder", func(t *testing.T) string { return filepath.Join(t.TempDir(), "none") }, Options{}, os.ErrNotExist, "none"},
+		{"a file", func(t *testing.T) string { return "testdata/golden.json" }, Options{}, nil, "expected the folder"},
+		{"no model inside", func(t *testing.T) string { return t.TempDir() }, Options{}, model.ErrNoModel, ""},
+		{"context beyond the model's", func(t *testing.T) string { return "testdata/b-fp32" }, Options{Context: 513}, nil, "513 tokens was asked for, the model knows at most 512"},
+		{"negative context", func(t *testing.T) string { return "testdata/b-fp32" }, Options{Context: -1}, nil, "expected a positive number"},
+		{"unknown variant", func(t *testing.T) string { return "testdata/a-fp32" }, Options{Variant: "q9"}, nil, "q9"},
+		{"T-03 truncated tokenizer", func(t *testing.T) string { return cut(t, "tokenizer.json", 1000) }, Options{}, nil, "tokenizer"},
+		{"C-03 template with an unknown filter", func(t *testing.T) string {
+			return write(t, "chat_template.jinja", "{{ messages | no_such_filter }}")
+		}, Options{}, nil, "no_such_filter"},
+		{"M-01 graph of four bytes", func(t *testing.T) string { return cut(t, "model.onnx", 4) }, Options{}, nil, "model.onnx"},
+		{"M-02 short external data", func(t *testing.T) string { return cut(t, "model.onnx.data", 1000) }, Options{}, nil, "model.onnx.data"},
+		{"M-12 more memory than there is", func(t *testing.T) string {
+			return rewrite(t, "a-fp32", "config.json", `"max_position_embeddings": 512`, `"max_position_embeddings": 1000000000`)
+		}, Options{Context: 1000000000}, ErrMemory, "are available"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := ort.Live()
+			m, err := Open(env, c.dir(t), c.o)
+			if err == nil {
+				m.Close()
+				t.Fatal("it opened")
+			}
+			if (c.is != nil && !errors.Is(err, c.is)) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got %q; want one line with %q, wrapping %v", err, c.want, c.is)
+			}
+			if after := ort.Live(); after != before {
+				t.Errorf("live handles before %+v, after %+v", before, after)
+			}
+		})
+	}
+}
+
+// cut gives a fixture whose file has only its first n bytes.
+func cut(t *testing.T, file string, n int64) string {
+	t.Helper()
+	dir := copyFixture(t, "b-fp32")
+	if err := os.Truncate(filepath.Join(dir, file), n); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// write gives a fixture with one file replaced.
+func write(t *testing.T, file, content string) string {
+	t.Helper()
+	dir := copyFixture(t, "b-fp32")
+	if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// rewrite gives a fixture with a piece of one file replaced.
+func rewrite(t *testing.T, folder, file, old, new string) string {
+	t.Helper()
+	dir := copyFixture(t, folder)
+	data, err := os.ReadFile(filepath.Join(dir, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(data), old) {
+		t.Fatalf("%s has no %q", file, old)
+	}
+	if err := os.WriteFile(filepath.Join(dir, file), []byte(strings.Replace(string(data), old, new, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestRealModel(t *testing.T) {
+	dir := ortest.Shared(t, "models/smollm2-135m-instruct")
+	m, err := Open(ortest.Env(t), filepath.Join(dir, "genai-int4"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	var text string
+	var stats *Stats
+	for token, err := range m.Generate(t.Context(), Request{Messages: []chat.Message{{Role: "user", Content: "What is the capital of France?"}}, MaxTokens: 32}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += token.Text
+		stats = token.Stats
+	}
+	if text != "The capital of France is Paris." || stats.Finish != decode.FinishEnd {
+		t.Errorf("got %q, ended by %s; want %q, ended by itself", text, stats.Finish, "The capital of France is Paris.")
+	}
+}

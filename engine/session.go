@@ -1,0 +1,66 @@
+package engine
+
+import (
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/shammah/shammah-engine/engine/model"
+	"github.com/shammah/shammah-engine/ort"
+)
+
+// openSession opens the graph with the providers asked for, and notes which one truly runs.
+func (m *Model) openSession(files model.Files, o Options) error {
+	options := ort.SessionOptions{
+		Threads: m.threads, Spin: o.Spin == nil || *o.Spin, Arena: true, RecordPlacement: true, Providers: o.Providers,
+	}
+	var err error
+	if files.Dir == "" {
+		var graph []byte
+		if graph, err = fs.ReadFile(files.FS, files.Graph); err != nil {
+			return fmt.Errorf("engine: read the graph: %w", err)
+		}
+		m.session, err = m.env.OpenSessionBytes(graph, options)
+	} else {
+		m.session, err = m.env.OpenSession(files.Path(files.Graph), options)
+	}
+	if err != nil {
+		return err
+	}
+	nodes, err := m.session.Placement()
+	if err != nil {
+		return err
+	}
+	m.provider = majority(nodes)
+	return nil
+}
+
+// majority is the provider that most nodes were placed on, in short: CPU, CUDA, CoreML.
+func majority(nodes []ort.Node) string {
+	count := map[string]int{}
+	best := "CPU"
+	for _, n := range nodes {
+		name := strings.TrimSuffix(n.Provider, "ExecutionProvider")
+		count[name]++
+		if count[name] > count[best] {
+			best = name
+		}
+	}
+	return best
+}
+
+// signature is the session's inputs and outputs as plain values.
+func signature(s *ort.Session) model.Signature {
+	plain := func(infos []ort.TensorInfo) []model.TensorInfo {
+		list := make([]model.TensorInfo, len(infos))
+		for i, t := range infos {
+			list[i] = model.TensorInfo{Name: t.Name, Type: t.Type.String(), Shape: t.Shape}
+		}
+		return list
+	}
+	g := model.Signature{Inputs: plain(s.Inputs()), Outputs: plain(s.Outputs())}
+	for _, t := range s.Overridable() {
+		g.Overridable = append(g.Overridable, t.Name)
+	}
+	return g
+}
