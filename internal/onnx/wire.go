@@ -17,7 +17,7 @@ var ErrMalformed = errors.New("not an ONNX model")
 
 // What one file may hold. Real language models stay far below: a graph of 64 layers has about 20,000 nodes.
 const (
-	fieldsMax   = 4 << 20   // fields of messages that are looked into
+	fieldsMax   = 2 << 20   // fields of messages that are looked into
 	keptMax     = 128 << 20 // bytes kept of it, in names and structures
 	stringMax   = 1 << 20   // bytes of one name
 	keepMax     = 64 << 10  // bytes of one string attribute worth keeping
