@@ -1,5 +1,9 @@
 package ort
 
+// #cgo noescape memory_new
+// #cgo nocallback memory_new
+// #cgo noescape memory_free
+// #cgo nocallback memory_free
 // #include "memory.h"
 // #include "table.h"
 import "C"
@@ -50,14 +54,14 @@ func (b *Buffer) Bytes() []byte {
 // Implements: OrtApi::CreateTensorWithDataAsOrtValue.
 func (b *Buffer) Tensor(t ElementType, offset int, shape ...int64) (*Value, error) {
 	if offset < 0 || offset > b.bytes {
-		return nil, fail("tensor over buffer", "offset %d in %d bytes", offset, b.bytes)
+		return nil, fail("new tensor over buffer", "offset %d in %d bytes", offset, b.bytes)
 	}
 	if size := t.Size(); size > 0 && offset%size != 0 {
-		return nil, fail("tensor over buffer", "offset %d is not aligned to %s", offset, t)
+		return nil, fail("new tensor over buffer", "offset %d is not aligned to %s", offset, t)
 	}
-	v := &Value{env: b.env, element: t, data: unsafe.Add(b.ptr, offset), room: b.bytes - offset, own: true}
+	v := &Value{env: b.env, element: t, memory: b.env.memory, data: unsafe.Add(b.ptr, offset), room: b.bytes - offset, own: true}
 	if err := b.hold(); err != nil {
-		return nil, fail("tensor over buffer", "%w", err)
+		return nil, fail("new tensor over buffer", "%w", err)
 	}
 	if err := v.make(shape); err != nil {
 		b.drop()

@@ -197,7 +197,7 @@ func (c *Call) Output(i int) (*Value, error) {
 	if err := c.session.hold(); err != nil {
 		return nil, fail("output "+name, "%w", err)
 	}
-	v := &Value{env: e, ptr: *slot, element: ElementType(look.element), data: look.data, bytes: int(look.bytes), room: int(look.bytes)}
+	v := &Value{env: e, ptr: *slot, element: ElementType(look.element), memory: e.memory, data: look.data, bytes: int(look.bytes), room: int(look.bytes)}
 	v.shape = slices.Clone(unsafe.Slice((*int64)(unsafe.Pointer(look.shape)), int(look.rank)))
 	*slot = nil
 	v.begin(kindValue, func() {

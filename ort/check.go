@@ -28,16 +28,23 @@ func checkFile(path string) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%s: not a file", path)
 	}
+	if err := checkImage(f, info.Size()); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+func checkImage(r io.ReaderAt, size int64) error {
 	var magic [4]byte
-	if _, err := io.ReadFull(f, magic[:]); err != nil {
-		return fmt.Errorf("%s: %d bytes are no shared library", path, info.Size())
+	if _, err := r.ReadAt(magic[:], 0); err != nil {
+		return fmt.Errorf("%d bytes are no shared library", size)
 	}
-	need, err := extent(f, magic)
+	need, err := extent(r, magic)
 	if err != nil {
-		return fmt.Errorf("%s: damaged or not a shared library: %s", path, oneLine(err.Error()))
+		return fmt.Errorf("damaged or not a shared library: %s", oneLine(err.Error()))
 	}
-	if need > uint64(info.Size()) {
-		return fmt.Errorf("%s: cut short: it has %d bytes and should have %d, fetch it again", path, info.Size(), need)
+	if need > uint64(size) {
+		return fmt.Errorf("cut short: it has %d bytes and should have %d, fetch it again", size, need)
 	}
 	return nil
 }

@@ -1,5 +1,9 @@
 package ort
 
+// #cgo noescape ort_status_code
+// #cgo nocallback ort_status_code
+// #cgo noescape ort_status_message
+// #cgo nocallback ort_status_message
 // #include "table.h"
 import "C"
 

@@ -7,8 +7,11 @@ func (s *Session) Running() int {
 	return len(s.runs.list)
 }
 
-// CheckFile is what stands between a damaged library and the system's loader.
-var CheckFile = checkFile
+// CheckFile and CheckImage stand between a damaged library and the system's loader.
+var (
+	CheckFile  = checkFile
+	CheckImage = checkImage
+)
 
 // ParseVersion and NewestIn choose between the files of a folder.
 var (

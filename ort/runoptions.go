@@ -1,5 +1,7 @@
 package ort
 
+// #cgo noescape ort_run_options_terminate
+// #cgo nocallback ort_run_options_terminate
 // #include "table.h"
 import "C"
 

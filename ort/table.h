@@ -219,6 +219,25 @@ static inline ort_tensor_view ort_tensor_look(const OrtApi *t, OrtValue *v) {
   return r;
 }
 
+// memory of a session's device
+
+typedef struct { OrtStatus *status; OrtMemoryInfo *info; OrtAllocator *allocator; void *data; } ort_device_memory;
+
+static inline void ort_device_free(const OrtApi *t, ort_device_memory m) {
+  if (m.data) ort_free(t, m.allocator, m.data);
+  if (m.allocator) t->ReleaseAllocator(m.allocator);
+  if (m.info) t->ReleaseMemoryInfo(m.info);
+}
+
+static inline ort_device_memory ort_device_new(const OrtApi *t, const OrtSession *s, const char *name, int id, size_t bytes) {
+  ort_device_memory m = {NULL, NULL, NULL, NULL};
+  m.status = t->CreateMemoryInfo(name, OrtDeviceAllocator, id, OrtMemTypeDefault, &m.info);
+  if (!m.status) m.status = t->CreateAllocator(s, m.info, &m.allocator);
+  if (!m.status) m.status = t->AllocatorAlloc(m.allocator, bytes, &m.data);
+  if (m.status) ort_device_free(t, m);
+  return m;
+}
+
 // runs
 
 static inline ort_made ort_run_options(const OrtApi *t) {

@@ -16,10 +16,11 @@ type Value struct {
 	ptr     *C.OrtValue
 	element ElementType
 	shape   []int64
+	memory  *C.OrtMemoryInfo // where data lies
 	data    unsafe.Pointer
 	bytes   int  // of the shape
 	room    int  // that a shape may take
-	own     bool // memory of a buffer: may be reshaped
+	own     bool // memory of ours: may be reshaped
 }
 
 // NewTensor makes a zeroed value with memory of its own.
@@ -40,12 +41,12 @@ func (e *Env) NewTensor(t ElementType, shape ...int64) (*Value, error) {
 func (v *Value) make(shape []int64) error {
 	bytes, err := v.fits(shape)
 	if err != nil {
-		return fail("tensor over buffer", "%w", err)
+		return fail("new tensor", "%w", err)
 	}
 	v.shape, v.bytes = slices.Clone(shape), bytes
-	made := C.ort_tensor_over(v.env.c, v.env.memory, v.data, C.size_t(bytes), v.dims(), C.size_t(len(v.shape)), C.int(v.element))
+	made := C.ort_tensor_over(v.env.c, v.memory, v.data, C.size_t(bytes), v.dims(), C.size_t(len(v.shape)), C.int(v.element))
 	if err := v.env.check(made.status); err != nil {
-		return err.in("tensor over buffer: %s %v", v.element, v.shape)
+		return err.in("new tensor: %s %v", v.element, v.shape)
 	}
 	v.ptr = (*C.OrtValue)(made.ptr)
 	return nil
@@ -89,7 +90,7 @@ func (v *Value) Reshape(shape ...int64) error {
 		old = slices.Clone(old)
 	}
 	v.shape = append(v.shape[:0], shape...)
-	made := C.ort_tensor_replace(v.env.c, v.env.memory, v.ptr, v.data, C.size_t(bytes), v.dims(), C.size_t(len(v.shape)), C.int(v.element))
+	made := C.ort_tensor_replace(v.env.c, v.memory, v.ptr, v.data, C.size_t(bytes), v.dims(), C.size_t(len(v.shape)), C.int(v.element))
 	if err := v.env.check(made.status); err != nil {
 		return err.in("reshape value to %s %v", v.element, v.shape)
 	}

@@ -7,11 +7,12 @@ type Element interface {
 	float32 | float64 | int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64 | bool
 }
 
-// View is the memory of a value, valid until its Close or Reshape. It is nil for a closed value, and where T is not the type of the elements.
+// View is the memory of a value, valid until its Close or Reshape. It is nil for a closed value, for one in a device's memory, and where
+// T is not the type of the elements.
 func View[T Element](v *Value) []T {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.closed || v.data == nil || !viewable[T](v.element) {
+	if v.closed || v.data == nil || v.memory != v.env.memory || !viewable[T](v.element) {
 		return nil
 	}
 	return unsafe.Slice((*T)(v.data), v.bytes/int(unsafe.Sizeof(*new(T))))
@@ -49,7 +50,7 @@ func viewable[T Element](t ElementType) bool {
 func (v *Value) Bytes() []byte {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.closed || v.data == nil {
+	if v.closed || v.data == nil || v.memory != v.env.memory {
 		return nil
 	}
 	return unsafe.Slice((*byte)(v.data), v.bytes)
