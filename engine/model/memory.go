@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+
+	"github.com/shammah/shammah-engine/internal/onnx"
 )
 
-// Estimate is the memory that a model takes, in bytes, by what takes it.
+// Estimate is the memory that a model takes at most, in bytes, by what takes it.
 type Estimate struct {
-	Weights  int64 // the graph and its data, as they lie on disk
-	Prepack  int64 // the copies that the runtime's kernels make of them
+	Weights  int64 // those that are used as they lie in the files
+	Prepack  int64 // the others, in the form that the runtime's kernels make of them
 	KV       int64 // the cache for the context asked for
 	Logits   int64 // one row for each token of a prefill chunk, unless the graph gives the last row only
 	Overhead int64 // the runtime, the tokenizer and this program
@@ -22,6 +24,54 @@ const (
 	overheadBytes = 300 << 20
 	chunkTokens   = 512 // a prefill chunk as the estimate assumes it
 )
+
+// weights says how much memory the graph's weights take on the CPU: kept as they are (tables that are only looked up), and
+// packed for the matrix kernels. Measured with ONNX Runtime 1.32.0 on Qwen2.5-0.5B and SmolLM2-135M: int4 weights with
+// their scales take 1.41 to 1.46 times their bytes, float32 ones as many as before, and the largest is there twice for a
+// moment; the mapped originals of packed weights are given back.
+func weights(g *onnx.Graph) (kept, packed int64) {
+	const lookedUp, blocks, other = 1, 2, 4
+	use := map[string]int{}
+	for i := range g.Nodes {
+		n := &g.Nodes[i]
+		how := other
+		switch n.Op {
+		case "Gather", "GatherBlockQuantized", "Reshape", "Identity":
+			how = lookedUp
+		case "MatMulNBits":
+			how = blocks
+		}
+		for _, in := range n.Inputs {
+			use[in] |= how
+		}
+	}
+	var largest int64
+	for i := range g.Initializers {
+		t := &g.Initializers[i]
+		size, err := t.Size()
+		if err != nil || size < 0 || size > 1<<50 {
+			continue // the runtime refuses what has such a tensor
+		}
+		if t.External == nil {
+			kept += size // the file is parsed on the heap
+		}
+		if use[t.Name]&lookedUp != 0 && use[t.Name]&other == 0 {
+			kept += size
+		}
+		if use[t.Name] != lookedUp {
+			largest = max(largest, size)
+		}
+		switch {
+		case use[t.Name]&blocks != 0:
+			packed += size + size/2
+		case use[t.Name]&other != 0 && t.Type == onnx.Float16:
+			packed += 2 * size // computed in float32
+		case use[t.Name]&other != 0:
+			packed += size
+		}
+	}
+	return kept, packed + largest
+}
 
 // KVBytes is the size of the keys and values of context tokens of one sequence.
 func (s *Spec) KVBytes(context int) (int64, error) {
@@ -52,7 +102,7 @@ func (s *Spec) MemoryEstimate(context int) (Estimate, error) {
 			return Estimate{}, fmt.Errorf("model: size the cache: %w: two sets of %d tokens overflow", ErrContract, context)
 		}
 	}
-	e := Estimate{Weights: s.Bytes, Prepack: s.Bytes, KV: kv, Overhead: overheadBytes}
+	e := Estimate{Weights: s.kept, Prepack: s.packed, KV: kv, Overhead: overheadBytes}
 	if !s.LastRowOnly {
 		rows := min(context, chunkTokens)
 		if len(s.Past) == 0 {

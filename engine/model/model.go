@@ -140,6 +140,8 @@ type Spec struct {
 	Template         string // jinja source, "" = none
 	TemplateSource   string // the file it stands in, or "built-in <name>"
 	Sampling         Defaults
+
+	kept, packed int64 // bytes of weights, see weights
 }
 
 // Defaults are the sampling parameters that the model's author recommends; nil is a value that is not given.
