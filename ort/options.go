@@ -39,7 +39,7 @@ type Provider struct {
 type SessionOptions struct {
 	Threads         int               // of one operator; 0 is the number of processors that this process may use
 	Spin            bool              // idle threads spin instead of sleeping: faster steps, a busy processor
-	Optimization    Level             //
+	Optimization    Level             // how far the graph is rewritten first
 	MemPattern      bool              // plan memory from the first shapes seen; of use only where shapes never change
 	Arena           bool              // keep the memory of intermediate tensors for the next run
 	Config          map[string]string // the runtime's own session keys, applied last
