@@ -45,7 +45,7 @@ func (s *Sampler) drawAny(row []float32) (int32, error) {
 			sum += float64(s.prob[s.ids[keep]])
 		}
 	}
-	ids, sum := s.nucleus(row, least)
+	ids, sum := s.nucleus(row, row[s.ids[0]], least)
 	return s.pickID(sum, ids), nil
 }
 
@@ -54,24 +54,47 @@ func (s *Sampler) full(sum float64) bool {
 	return s.params.TopP < 1 && sum >= float64(s.params.TopP)
 }
 
-// nucleus collects what top-p and min-p leave, however much that is, and its probability, by selection in place of a sort: each round
-// divides the part that holds the border. The order of the result means nothing, but is the same for the same row.
-func (s *Sampler) nucleus(row []float32, least float32) (ids []int32, sum float64) {
-	ids = s.ids[:0]
+// nucleus collects what top-p and min-p leave, however much that is, and its probability, without sorting: the tokens are put into bins by
+// their distance from the best, and only the bin that holds the border of top-p is looked at more closely. The order of the result means
+// nothing, but is the same for the same row.
+func (s *Sampler) nucleus(row []float32, best, least float32) (ids []int32, sum float64) {
+	const perNat = 8 // what is 88 or more below the best has no probability in float32
+	var mass [88 * perNat]float64
+	scale := s.scale * perNat
 	for id, p := range s.prob {
 		if p > 0 && p >= least {
-			ids = append(ids, int32(id))
-			sum += float64(p)
+			mass[min(int((best-row[id])*scale), len(mass)-1)] += float64(p)
 		}
 	}
-	if !s.full(sum) {
-		return ids, sum
+	border := 0
+	for border < len(mass) && !s.full(sum+mass[border]) {
+		sum += mass[border]
+		border++
 	}
+	ids = s.ids[:0]
+	collect := func(from, to int) {
+		for id, p := range s.prob {
+			if p > 0 && p >= least {
+				if bin := min(int((best-row[id])*scale), len(mass)-1); bin >= from && bin < to {
+					ids = append(ids, int32(id))
+				}
+			}
+		}
+	}
+	if border < len(mass) {
+		collect(border, border+1)
+		ids, sum = s.fill(row, ids, sum)
+	}
+	collect(0, border)
+	return ids, sum
+}
+
+// fill keeps the most likely of ids until sum is full, by selection: each round divides the part that holds the border.
+func (s *Sampler) fill(row []float32, ids []int32, sum float64) ([]int32, float64) {
 	before := func(a, b int32) bool { return row[a] > row[b] || row[a] == row[b] && a < b }
-	var pivots rand.PCG      // of no consequence for the result but its order; no row is slow on purpose
-	low, high := 0, len(ids) // the border lies in between
-	sum = 0                  // the probability of ids[:low]
-	for low < high {
+	var pivots rand.PCG // at random, so that no row is slow; from the same seed, so that the same row gives the same order
+	low, high := 0, len(ids)
+	for low < high && !s.full(sum) {
 		at := low + int(pivots.Uint64()%uint64(high-low))
 		pivot := ids[at]
 		ids[at], ids[high-1] = ids[high-1], pivot
@@ -90,9 +113,6 @@ func (s *Sampler) nucleus(row []float32, least float32) (ids []int32, sum float6
 		}
 		sum += part + float64(s.prob[pivot])
 		low = split + 1
-		if s.full(sum) {
-			break
-		}
 	}
 	return ids[:low], sum
 }

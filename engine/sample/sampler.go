@@ -55,7 +55,7 @@ func New(p Params, vocab int, k Kernels) *Sampler {
 	if p.Temperature == 0 {
 		return s
 	}
-	s.scale = 1 / p.Temperature
+	s.scale = min(1/p.Temperature, 1e30) // finite: an infinite one has no product with 0
 	if p.TopK > 0 && p.TopK < vocab {
 		s.ids, s.weights = make([]int32, p.TopK), make([]float32, p.TopK)
 		return s

@@ -226,7 +226,7 @@ func TestFilters(t *testing.T) {
 		}
 		want := support(oracle(p, row, nil, nil, nil))
 		least := p.MinP * slices.Max(s.prob)
-		ids, sum := s.nucleus(row, least)
+		ids, sum := s.nucleus(row, slices.Max(row), least)
 		got := slices.Clone(ids)
 		slices.Sort(got)
 		got = slices.DeleteFunc(got, func(id int32) bool { return s.prob[id] < 1e-9 })
