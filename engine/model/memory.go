@@ -22,7 +22,9 @@ func (e Estimate) Total() int64 { return e.Weights + e.Prepack + e.KV + e.Logits
 
 const (
 	overheadBytes = 300 << 20
-	chunkTokens   = 512 // a prefill chunk as the estimate assumes it
+	// A prefill chunk's logits take at most so much, or 32 rows: longer chunks are for graphs that give the last row only.
+	logitsBytes = 128 << 20
+	logitsRows  = 32
 )
 
 // weights says how much memory the graph's weights take on the CPU: kept as they are (tables that are only looked up), and
@@ -103,16 +105,14 @@ func (s *Spec) MemoryEstimate(context int) (Estimate, error) {
 		}
 	}
 	e := Estimate{Weights: s.kept, Prepack: s.packed, KV: kv, Overhead: overheadBytes}
-	if !s.LastRowOnly {
-		rows := min(context, chunkTokens)
-		if len(s.Past) == 0 {
-			rows = context // every run starts from the first token
-		}
-		size := int64(4)
-		if s.LogitsType == "float16" {
-			size = 2
-		}
-		e.Logits = int64(rows) * int64(s.Vocab) * size
+	row := int64(s.Vocab) * 4
+	switch {
+	case len(s.Past) == 0: // every run starts from the first token
+		e.Logits = row * int64(context)
+	case s.LastRowOnly || s.NumLogits != "":
+		e.Logits = row
+	default:
+		e.Logits = min(row*int64(context), max(row*logitsRows, logitsBytes))
 	}
 	for sum, parts := int64(0), []int64{e.Weights, e.Prepack, e.KV, e.Logits, e.Overhead}; len(parts) > 0; parts = parts[1:] {
 		if parts[0] > math.MaxInt64-sum {
