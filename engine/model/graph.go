@@ -23,20 +23,36 @@ func graphQuery(g *onnx.Graph, report func(name string, value int64)) {
 	}
 }
 
+// walk visits every node, those of branches too; top tells the graph's own.
+func walk(g *onnx.Graph, visit func(n *onnx.Node, top bool)) {
+	var in func(g *onnx.Graph, top bool)
+	in = func(g *onnx.Graph, top bool) {
+		for i := range g.Nodes {
+			n := &g.Nodes[i]
+			visit(n, top)
+			for _, a := range n.Attributes {
+				for _, branch := range a.Graphs {
+					in(branch, false)
+				}
+			}
+		}
+	}
+	in(g, true)
+}
+
 // sharesCache says whether past and present may be one buffer: each past tensor is read by one GroupQueryAttention node
 // alone, as its past, and the layer's present tensors are that node's. The node then appends in place.
 func sharesCache(g *onnx.Graph, s *Spec) bool {
 	readers := map[string][]*onnx.Node{}
-	for i := range g.Nodes {
-		for _, in := range g.Nodes[i].Inputs {
-			readers[in] = append(readers[in], &g.Nodes[i])
+	walk(g, func(n *onnx.Node, top bool) {
+		reader := n
+		if !top {
+			reader = &onnx.Node{} // a branch that reads the cache needs it as it was
 		}
-		for _, a := range g.Nodes[i].Attributes {
-			if len(a.Graphs) > 0 {
-				return false // a branch might read the cache; such graphs have no attention nodes at the top anyway
-			}
+		for _, in := range n.Inputs {
+			readers[in] = append(readers[in], reader)
 		}
-	}
+	})
 	for i, past := range s.Past {
 		keys, values := readers[past.Key], readers[past.Value]
 		if len(keys) != 1 || len(values) != 1 || keys[0] != values[0] {
@@ -124,8 +140,7 @@ func parameters(g *onnx.Graph, isTied bool, embedding int64) int64 {
 	quantised := map[string]int64{} // weight -> elements
 	packed := map[string]int64{}    // weight of bytes -> elements in each
 	aside := map[string]bool{}      // scales, zero points, tables
-	for i := range g.Nodes {
-		n := &g.Nodes[i]
+	walk(g, func(n *onnx.Node, _ bool) {
 		switch n.Op {
 		case "MatMulNBits", "MatMulBnb4":
 			k, m := n.Attribute("K"), n.Attribute("N")
@@ -143,7 +158,7 @@ func parameters(g *onnx.Graph, isTied bool, embedding int64) int64 {
 		case "RotaryEmbedding":
 			set(aside, n.Inputs[min(2, len(n.Inputs)):min(4, len(n.Inputs))])
 		}
-	}
+	})
 	total, embeddings := int64(0), 0
 	for i := range g.Initializers {
 		t := &g.Initializers[i]

@@ -76,18 +76,22 @@ func (l *loader) checkDomains() error {
 	for _, f := range l.graph.Functions {
 		own[f.Domain+"."+f.Name] = true
 	}
-	for _, n := range l.graph.Graph.Nodes {
+	var foreign *onnx.Node
+	walk(l.graph.Graph, func(n *onnx.Node, _ bool) {
 		switch n.Domain {
 		case "", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "ai.onnx.preview",
 			"com.microsoft", "com.microsoft.nchwc", "com.microsoft.experimental", "com.microsoft.dml", "com.ms.internal.nhwc":
-			continue
+			return
 		}
 		if !own[n.Domain+"."+n.Op] {
-			return fmt.Errorf("model: check %s: %w: operator %s of domain %q is not the runtime's own, and libraries that come with a model are never loaded",
-				l.label(l.Graph), ErrUnsupported, shorten(n.Op), shorten(n.Domain))
+			foreign = n
 		}
+	})
+	if foreign == nil {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("model: check %s: %w: operator %s of domain %q is not the runtime's own, and libraries that come with a model are never loaded",
+		l.label(l.Graph), ErrUnsupported, shorten(foreign.Op), shorten(foreign.Domain))
 }
 
 // signature is what the graph's file declares.

@@ -34,8 +34,7 @@ const (
 func weights(g *onnx.Graph) (kept, packed int64) {
 	const lookedUp, blocks, other = 1, 2, 4
 	use := map[string]int{}
-	for i := range g.Nodes {
-		n := &g.Nodes[i]
+	walk(g, func(n *onnx.Node, _ bool) {
 		how := other
 		switch n.Op {
 		case "Gather", "GatherBlockQuantized", "Reshape", "Identity":
@@ -46,7 +45,7 @@ func weights(g *onnx.Graph) (kept, packed int64) {
 		for _, in := range n.Inputs {
 			use[in] |= how
 		}
-	}
+	})
 	var largest int64
 	for i := range g.Initializers {
 		t := &g.Initializers[i]
