@@ -23,7 +23,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := program
 .PHONY: program cpu cuda coreml native run test vet unit ctest bench check race cgocheck fuzz cross tags dist clean help
 
-program: native ## make: the program for this machine's CPU, build/bin/shammah-engine
+program: native ## or just make: the program for this machine's CPU, build/bin/shammah-engine
 	$(GO) build -buildvcs=false -tags '$(tag)' -ldflags '$(ldflags) -X main.version=$(version)' -o $(program) ./cmd/shammah-engine
 
 cpu: ## the same
