@@ -84,13 +84,13 @@ func oneLine(s string) string {
 	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }), " ")
 }
 
-// logger writes what the libraries say to the problems' stream: warnings, or everything when verbose.
+// logger writes what the libraries say to the problems' stream when verbose. Otherwise nothing: what fails they return as well,
+// and a failure is one line.
 func logger(w io.Writer, verbose bool) zerolog.Logger {
-	level := zerolog.WarnLevel
-	if verbose {
-		level = zerolog.DebugLevel
+	if !verbose {
+		return zerolog.Nop()
 	}
-	return zerolog.New(zerolog.ConsoleWriter{Out: w, NoColor: true, PartsExclude: []string{zerolog.TimestampFieldName}}).Level(level)
+	return zerolog.New(zerolog.ConsoleWriter{Out: w, NoColor: true, PartsExclude: []string{zerolog.TimestampFieldName}}).Level(zerolog.DebugLevel)
 }
 
 // reorder moves the flags of a command before its other arguments, so that both orders work: the flag library stops at the first argument.
