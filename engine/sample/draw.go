@@ -36,14 +36,11 @@ func (s *Sampler) drawAny(row []float32) (int32, error) {
 		return -1, ErrNumeric
 	}
 	least, sum := s.params.MinP*s.prob[s.ids[0]], 0.0
-	for keep := range n + 1 {
-		// The candidates are enough when the filters end among them, or when the row has no more.
-		if s.full(sum) || keep == n && n < len(s.weights) || keep < n && s.prob[s.ids[keep]] < least {
+	for keep, id := range s.ids[:n] {
+		if s.full(sum) || s.prob[id] < least {
 			return s.pickID(sum, s.ids[:keep]), nil
 		}
-		if keep < n {
-			sum += float64(s.prob[s.ids[keep]])
-		}
+		sum += float64(s.prob[id])
 	}
 	ids, sum := s.nucleus(row, row[s.ids[0]], least)
 	return s.pickID(sum, ids), nil

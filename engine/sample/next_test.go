@@ -194,12 +194,22 @@ func TestGreedy(t *testing.T) {
 	}
 }
 
-// TestRepetitionBelowZero: the penalty makes a negative logit more so, as transformers does.
-func TestRepetitionBelowZero(t *testing.T) {
-	s := New(Params{RepetitionPenalty: 2}, 3, Reference())
-	s.Prompt([]int32{0})
-	if id, err := s.Next(Logits{F32: []float32{-1, -1.5, -3}}, nil); id != 1 || err != nil {
-		t.Errorf("got %d, %v; expected 1: -1 becomes -2", id, err)
+// TestRepetitionSign: the penalty divides a positive logit and multiplies a negative one, as transformers does.
+func TestRepetitionSign(t *testing.T) {
+	for _, c := range []struct {
+		row  []float32
+		want int32
+	}{
+		{[]float32{-1, -1.5, -3}, 1}, // -1 becomes -2
+		{[]float32{-1, -2.5, -3}, 0},
+		{[]float32{0.5, 0.3, 0.1}, 1}, // 0.5 becomes 0.25
+		{[]float32{0.5, 0.2, 0.1}, 0},
+	} {
+		s := New(Params{RepetitionPenalty: 2}, 3, Reference())
+		s.Prompt([]int32{0})
+		if id, err := s.Next(Logits{F32: c.row}, nil); id != c.want || err != nil {
+			t.Errorf("%v: got %d, %v; expected %d", c.row, id, err, c.want)
+		}
 	}
 }
 

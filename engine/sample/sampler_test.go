@@ -147,6 +147,8 @@ func TestDistribution(t *testing.T) {
 		{"min-p beyond the first candidates", wide, Params{Temperature: 1, TopP: 1, MinP: 0.2}, nil, nil, nil},
 		{"min-p of one", small, Params{Temperature: 1, TopP: 1, MinP: 1}, nil, nil, nil},
 		{"top-k, top-p and min-p", small, Params{Temperature: 1.3, TopK: 20, TopP: 0.9, MinP: 0.05}, nil, nil, nil},
+		{"top-p and min-p", small, Params{Temperature: 1, TopP: 0.97, MinP: 0.15}, nil, nil, nil},
+		{"top-k and min-p of one among ties", tied, Params{Temperature: 1, TopK: 20, TopP: 1, MinP: 1}, nil, nil, nil},
 		{"top-p and min-p beyond the first candidates", wide, Params{Temperature: 1, TopP: 0.8, MinP: 0.1}, nil, nil, nil},
 		{"penalties", small, Params{Temperature: 1, TopP: 1, RepetitionPenalty: 1.5, PresencePenalty: 0.5, FrequencyPenalty: 0.3},
 			[]int32{1, 2, 3, 3}, []int32{3, 4, 4, 4}, nil},
@@ -155,9 +157,9 @@ func TestDistribution(t *testing.T) {
 		{"bias and forbidden", small, Params{Temperature: 1, TopP: 0.95, LogitBias: map[int32]float32{5: 3, 6: -100}}, nil, nil, []int32{0, 5, 1000, -1}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			draws := 20000
+			draws := 8000
 			if len(c.row) > 256 {
-				draws = 4000 // the plain kernels are slow
+				draws = 2000 // the plain kernels are slow
 			}
 			c.p.Seed = 42
 			if err := c.p.Check(len(c.row)); err != nil {
@@ -216,6 +218,12 @@ func TestFilters(t *testing.T) {
 		}
 		if r.IntN(2) == 0 {
 			p.MinP = r.Float32()
+		}
+		if i%2 == 0 { // ties
+			for i := range row {
+				row[i] = float32(math.Round(float64(row[i])))
+			}
+			row[0]++ // not all equal
 		}
 		s := New(p, n, Reference())
 		if _, err := s.Next(Logits{F32: row}, nil); err != nil {
