@@ -8,15 +8,38 @@
 #include <string.h>
 
 #if defined(__x86_64__)
-// The compiler's run-time support asks XGETBV too: a system that does not save the registers counts as not having them.
-static bool avx512_runs(void) {
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
+#include <cpuid.h>
+
+// CPUID is asked here and not through __builtin_cpu_supports, because clang's needs a run-time library that not every
+// toolchain has: under zig's it is there and always says no.
+struct cpuid {
+    unsigned eax, ebx, ecx, edx;
+};
+
+static struct cpuid cpuid(unsigned leaf) {
+    struct cpuid c = {0, 0, 0, 0};
+    __get_cpuid_count(leaf, 0, &c.eax, &c.ebx, &c.ecx, &c.edx);
+    return c;
 }
 
-static bool avx2_runs(void) {
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+// Whether the system saves all these registers when it switches threads. Darwin admits to those of AVX-512 only in a thread
+// that has used them, and so gets AVX2.
+static bool saved(unsigned state) {
+    if (!(cpuid(1).ecx & bit_OSXSAVE)) {
+        return false;
+    }
+    unsigned low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (low & state) == state;
+}
+
+#define STATE_AVX 0x06    // xmm, ymm
+#define STATE_AVX512 0xe6 // those, mask registers, and both parts of zmm
+
+static bool avx2_runs(void) { return saved(STATE_AVX) && cpuid(7).ebx & bit_AVX2 && cpuid(1).ecx & bit_FMA; }
+
+static bool avx512_runs(void) {
+    return saved(STATE_AVX512) && cpuid(7).ebx & bit_AVX512F && cpuid(7).ebx & bit_AVX512BW;
 }
 #endif
 

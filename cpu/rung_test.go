@@ -2,13 +2,16 @@ package cpu_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/shammah/shammah-engine/cpu"
@@ -45,6 +48,9 @@ func TestLadderUsesWhatTheProcessorHas(t *testing.T) {
 		{"avx2", []string{"avx2", "fma"}},
 		{"neon", []string{"asimd"}},
 	} {
+		if c.rung == "avx512" && runtime.GOOS == "darwin" {
+			continue // Darwin tells of AVX-512 only in a thread that has used it
+		}
 		has := true
 		for _, f := range c.needs {
 			has = has && slices.Contains(features, f)
@@ -70,6 +76,9 @@ func TestRungOfEnvironment(t *testing.T) {
 		c := exec.Command(os.Args[0], "-test.run=^TestRungOfEnvironment$")
 		c.Env = append(os.Environ(), "CPU_TEST_PRINT_RUNG=1", "SHAMMAH_CPU_RUNG="+name)
 		out, err := c.CombinedOutput()
+		if errors.Is(err, syscall.ENOEXEC) {
+			t.Skip("this machine cannot start the test's own program: an emulator runs it")
+		}
 		if err != nil || !strings.Contains(string(out), "rung: "+rung+"\n") {
 			t.Errorf("SHAMMAH_CPU_RUNG=%s: got %v, %s; want rung %s", name, err, out, rung)
 		}
