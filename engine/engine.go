@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/dustin/go-humanize"
 	"github.com/rs/zerolog"
@@ -80,7 +81,7 @@ func OpenFS(env *ort.Env, fsys fs.FS, o Options) (*Model, error) {
 }
 
 func open(env *ort.Env, fsys fs.FS, dir string, o Options) (*Model, error) {
-	files, err := model.Find(fsys, dir, model.FindOptions{Variant: o.Variant})
+	files, err := model.Find(fsys, dir, model.FindOptions{Variant: o.Variant, Provider: wanted(o.Providers)})
 	if err != nil {
 		return nil, err
 	}
@@ -123,9 +124,6 @@ func (m *Model) load(files model.Files, o Options) error {
 	var err error
 	if m.spec, err = files.Load(signature(m.session)); err != nil {
 		return err
-	}
-	if size := m.tokenizer.Size(); size > m.spec.Vocab {
-		return fmt.Errorf("engine: open %s: %w: the tokenizer has ids up to %d, the graph has logits for %d; the files belong to different models", name(files), model.ErrContract, size-1, m.spec.Vocab)
 	}
 	if m.spec.Template != "" {
 		if m.template, err = text.ParseTemplate(m.spec.Template); err != nil {
@@ -247,6 +245,14 @@ func (m *Model) checkMemory(force bool) error {
 	size := func(n int64) string { return humanize.IBytes(uint64(n)) }
 	return fmt.Errorf("engine: open %s: %w: it needs about %s (weights %s, packed for the processor up to %s, cache for %d tokens %s, logits %s), %s are available; choose a smaller model, variant or context, or force it",
 		m.spec.Name, ErrMemory, size(e.Total()), size(e.Weights), size(e.Prepack), m.context, size(e.KV), size(e.Logits), size(memory.Available))
+}
+
+// wanted is the kind of provider that a variant is chosen for, as package model names it.
+func wanted(providers []ort.Provider) string {
+	if len(providers) == 0 {
+		return ""
+	}
+	return strings.ToLower(strings.TrimSuffix(providers[0].Name, "ExecutionProvider"))
 }
 
 // name is how a model is called in messages before it is loaded.

@@ -37,9 +37,10 @@ type Request struct {
 	IgnoreEnd  bool // go on after an end of text, for measurements
 	Overflow   decode.Overflow
 	TokensOnly bool // leave Token.Text empty
+	Cold       bool // compute the whole prompt even if its beginning is still in the cache, for measurements
 }
 
-// Generate continues a request token by token. The sequence closes with a Token that has Stats; an error comes beside it.
+// Generate continues a request token by token. What the cache still holds of the request before is not computed again, where both begin alike. The sequence closes with a Token that has Stats; an error comes beside it.
 // Cancelling ctx, or leaving the loop, ends the work within one step and leaves the model as it was. Requests take turns.
 func (m *Model) Generate(ctx context.Context, q Request) iter.Seq2[Token, error] {
 	return func(yield func(Token, error) bool) {
@@ -131,7 +132,7 @@ func (m *Model) prepare(q Request) (r decode.Request, done func(), err error) {
 	}
 	r = decode.Request{
 		Prompt: ids, Sampler: sample.New(q.Sampling, m.spec.Vocab, kernels()), Ends: m.spec.End,
-		MaxTokens: q.MaxTokens, MinTokens: q.MinTokens, IgnoreEnd: q.IgnoreEnd, Overflow: q.Overflow, Now: time.Now,
+		MaxTokens: q.MaxTokens, MinTokens: q.MinTokens, IgnoreEnd: q.IgnoreEnd, Overflow: q.Overflow, Cold: q.Cold, Now: time.Now,
 	}
 	if len(q.Stop) > 0 {
 		stops, err := chat.NewStops(q.Stop)
@@ -164,16 +165,21 @@ func (m *Model) Encode(q Request) ([]int32, error) {
 	if given != 1 {
 		return nil, fmt.Errorf("engine: read the request: expected exactly one of messages, prompt and tokens, found %d", given)
 	}
+	ids := q.Tokens
+	var err error
 	switch {
-	case len(q.Tokens) > 0:
-		for i, id := range q.Tokens {
-			if id < 0 || int(id) >= m.spec.Vocab {
-				return nil, fmt.Errorf("engine: read the request: token %d is %d, expected an id from 0 to %d", i, id, m.spec.Vocab-1)
-			}
-		}
-		return q.Tokens, nil
 	case q.Prompt != "":
-		return m.tokenizer.Encode(q.Prompt, text.EncodeOptions{AddSpecial: true})
+		ids, err = m.tokenizer.Encode(q.Prompt, text.EncodeOptions{AddSpecial: true})
+	case len(q.Messages) > 0:
+		ids, err = m.encodeMessages(q.Messages)
 	}
-	return m.encodeMessages(q.Messages)
+	if err != nil {
+		return nil, err
+	}
+	for i, id := range ids {
+		if id < 0 || int(id) >= m.spec.Vocab {
+			return nil, fmt.Errorf("engine: read the request: token %d is %d, expected an id from 0 to %d", i, id, m.spec.Vocab-1)
+		}
+	}
+	return ids, nil
 }

@@ -153,3 +153,36 @@ func TestGoldenChat(t *testing.T) {
 		})
 	}
 }
+
+// A second turn, a retry and an undo give the same tokens from what the cache holds as from an empty one.
+func TestReusedPrefixesGiveTheSameTokens(t *testing.T) {
+	g := readGolden(t)
+	for _, folder := range g.Outputs[0].Folders {
+		t.Run(folder, func(t *testing.T) {
+			m := openFixture(t, folder, Options{Threads: 1})
+			for i, prompt := range g.Prompts {
+				ids := g.Outputs[0].IDs[i]
+				for _, kept := range []int{0, 1, 20, 63, 63, 20} {
+					turn := slices.Concat(prompt, ids[:kept])
+					var got []int32
+					var stats *Stats
+					for token, err := range m.Generate(t.Context(), Request{Tokens: turn, MaxTokens: 64 - kept, IgnoreEnd: true}) {
+						if err != nil {
+							t.Fatal(err)
+						}
+						if token.ID >= 0 {
+							got = append(got, token.ID)
+						}
+						stats = token.Stats
+					}
+					if !slices.Equal(got, ids[kept:]) {
+						t.Errorf("prompt of %d tokens and %d more, %d of them reused:\ngot  %v\nwant %v", len(prompt), kept, stats.Reused, got, ids[kept:])
+					}
+					if kept > 0 && stats.Reused != len(turn)-1 {
+						t.Errorf("prompt of %d tokens and %d more: reused %d, want all but the last", len(prompt), kept, stats.Reused)
+					}
+				}
+			}
+		})
+	}
+}

@@ -35,8 +35,9 @@ type runner struct {
 	last      *ort.Value  // (rows, 1, vocab): logits of each row's last token
 	logits    []sample.Logits
 
-	lengths []int // tokens that each row holds
-	pads    []int // masked places before each row's first token
+	held    []int32 // the single row's tokens
+	lengths []int   // tokens that each row holds
+	pads    []int   // masked places before each row's first token
 	at      slots
 }
 
@@ -46,7 +47,7 @@ type slots struct{ ids, mask, positions, past, logits, present int }
 func newRunner(m *Model, rows int, cache *kv.Cache) (*runner, error) {
 	r := &runner{
 		spec: m.spec, env: m.env, session: m.session, cache: cache, rows: rows, capacity: m.context, chunk: m.chunk,
-		lengths: make([]int, rows), pads: make([]int, rows),
+		lengths: make([]int, rows), pads: make([]int, rows), held: make([]int32, 0, m.context),
 	}
 	if err := r.open(); err != nil {
 		r.Close()
@@ -173,6 +174,9 @@ func (r *runner) openLogits() error {
 // Capacity is the number of tokens that each row may hold.
 func (r *runner) Capacity() int { return r.capacity }
 
+// Held is the tokens of the single row.
+func (r *runner) Held() []int32 { return r.held }
+
 // Keep forgets every token of the single row from position n on.
 func (r *runner) Keep(n int) error {
 	if n < 0 || n > r.lengths[0] {
@@ -183,7 +187,7 @@ func (r *runner) Keep(n int) error {
 			return err
 		}
 	}
-	r.lengths[0] = n
+	r.lengths[0], r.held = n, r.held[:n]
 	return nil
 }
 
@@ -239,6 +243,7 @@ func (r *runner) feedChunk(ids []int32) error {
 		return err
 	}
 	r.lengths[0] += n
+	r.held = append(r.held, ids...)
 	return nil
 }
 

@@ -85,6 +85,9 @@ func openModel(ctx context.Context, c *cli.Context) (m *engine.Model, close func
 		env.Close()
 		return nil, nil, err
 	}
+	for _, w := range m.Spec().Warnings {
+		fmt.Fprintf(c.App.ErrWriter, "warning: %s\n", oneLine(w))
+	}
 	fmt.Fprintf(c.App.ErrWriter, "%s · %s · %s, %d threads\n", m.Spec().Name, m.Spec().Variant, m.Provider(), m.Threads())
 	return m, func() {
 		m.Close()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/shammah/shammah-engine/engine/sample"
@@ -19,6 +20,8 @@ var ErrContext = errors.New("context too small")
 type Model interface {
 	// Feed appends ids to the sequence and gives the logits of the last of them: one row of (vocab), valid until the next Feed.
 	Feed(ctx context.Context, ids []int32) (sample.Logits, error)
+	// Held is the tokens of the sequence, valid until the next Feed or Keep.
+	Held() []int32
 	// Keep forgets every token from position n on.
 	Keep(n int) error
 	// Capacity is the number of tokens that the sequence may hold.
@@ -63,16 +66,17 @@ const (
 // Stats says what a request did and how long it took.
 type Stats struct {
 	PromptTokens int
+	Reused       int           // tokens of the prompt that the cache still held from the request before
 	Generated    int           // tokens that were given out; the end of text is not one of them
-	Prefill      time.Duration // computing the prompt
+	Prefill      time.Duration // computing the prompt, but for what was reused
 	FirstToken   time.Duration // from the request to its first token
 	Decode       time.Duration // from the first token to the last
 	Finish       Finish
 	Dropped      int // tokens that an Overflow other than OverflowError dropped
 }
 
-// PrefillRate is prompt tokens per second, or 0 when nothing was computed.
-func (s Stats) PrefillRate() float64 { return rate(s.PromptTokens, s.Prefill) }
+// PrefillRate is prompt tokens computed per second, or 0 when nothing was computed.
+func (s Stats) PrefillRate() float64 { return rate(s.PromptTokens-s.Reused, s.Prefill) }
 
 // DecodeRate is tokens per second after the first one, or 0 when there were fewer than two.
 func (s Stats) DecodeRate() float64 { return rate(s.Generated-1, s.Decode) }
@@ -102,6 +106,7 @@ type Request struct {
 	MinTokens int // ends of text are not sampled before this many tokens
 	IgnoreEnd bool
 	Overflow  Overflow
+	Cold      bool             // compute the whole prompt, whatever the model still holds
 	Now       func() time.Time // the caller's clock
 }
 
@@ -111,7 +116,7 @@ func Generate(ctx context.Context, m Model, q Request) iter.Seq2[Token, error] {
 	return func(yield func(Token, error) bool) {
 		g := generation{sequence: newSequence(&q, m.Capacity()), ctx: ctx, model: m, start: q.Now()}
 		if err := g.fit(); err != nil {
-			yield(g.fail(err), err)
+			yield(g.sequence.fail(err), err)
 			return
 		}
 		g.run(yield)
@@ -124,16 +129,11 @@ type generation struct {
 	ctx   context.Context
 	model Model
 	start time.Time
-	held  []int32 // the tokens in the cache; kept only for OverflowShift
 }
 
 func (g *generation) run(yield func(Token, error) bool) {
 	g.sampler.Prompt(g.prompt)
-	if err := g.model.Keep(0); err != nil {
-		yield(g.fail(err), err)
-		return
-	}
-	logits, err := g.feed(g.prompt)
+	logits, err := g.prefill()
 	if err != nil {
 		yield(g.fail(err), err)
 		return
@@ -169,22 +169,48 @@ func (g *generation) run(yield func(Token, error) bool) {
 	}
 }
 
+// fail closes the sequence. What the model holds after a fault of its own is not trusted again.
+func (g *generation) fail(err error) Token {
+	if g.ctx.Err() == nil {
+		g.model.Keep(0) // an error here would only repeat itself at the next request
+	}
+	return g.sequence.fail(err)
+}
+
+// prefill computes the prompt from where it parts from what the model holds. The last token is always computed: its logits are needed.
+func (g *generation) prefill() (sample.Logits, error) {
+	if !g.cold {
+		g.stats.Reused = min(commonPrefix(g.model.Held(), g.prompt), len(g.prompt)-1)
+	}
+	if err := g.model.Keep(g.stats.Reused); err != nil {
+		return sample.Logits{}, err
+	}
+	return g.feed(g.prompt[g.stats.Reused:])
+}
+
+func commonPrefix(a, b []int32) int {
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return n
+}
+
 // feed gives ids to the model, after making room where the request allows that.
 func (g *generation) feed(ids []int32) (sample.Logits, error) {
 	if err := g.ctx.Err(); err != nil {
 		return sample.Logits{}, err
 	}
-	if g.overflow == OverflowShift {
-		if capacity := g.model.Capacity(); len(g.held)+len(ids) > capacity {
-			kept := append([]int32(nil), g.held[len(g.held)-capacity/2:]...)
-			g.stats.Dropped += len(g.held) - len(kept)
-			if err := g.model.Keep(0); err != nil {
-				return sample.Logits{}, err
-			}
-			g.held = g.held[:0]
-			ids = append(kept, ids...)
+	held, capacity := g.model.Held(), g.model.Capacity()
+	if g.overflow == OverflowShift && len(held)+len(ids) > capacity {
+		kept := slices.Clone(held[len(held)-capacity/2:])
+		g.stats.Dropped += len(held) - len(kept)
+		if err := g.model.Keep(0); err != nil {
+			return sample.Logits{}, err
 		}
-		g.held = append(g.held, ids...)
+		ids = append(kept, ids...)
 	}
 	return g.model.Feed(g.ctx, ids)
 }

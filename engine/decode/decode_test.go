@@ -23,12 +23,15 @@ type script struct {
 	held     []int32
 	capacity int
 	feeds    int
+	fed      int // tokens
 	fault    int // the feed that gives NaN; 0 is none
 	broken   int // the feed that fails
 	row      [vocab]float32
 }
 
 func (s *script) Capacity() int { return s.capacity }
+
+func (s *script) Held() []int32 { return s.held }
 
 func (s *script) Keep(n int) error {
 	s.held = s.held[:n]
@@ -42,6 +45,7 @@ func (s *script) Feed(ctx context.Context, ids []int32) (sample.Logits, error) {
 	if s.feeds == s.broken {
 		return sample.Logits{}, errBroken
 	}
+	s.fed += len(ids)
 	s.held = append(s.held, ids...)
 	if len(s.held) > s.capacity {
 		return sample.Logits{}, errors.New("fed more than the capacity")
@@ -258,6 +262,48 @@ func TestGenerateFaults(t *testing.T) {
 			t.Errorf("the model was run %d times, want 1", m.feeds)
 		}
 	})
+}
+
+func TestGenerateReusesWhatTheModelHolds(t *testing.T) {
+	m := &script{capacity: 40}
+	turn := func(cold bool, prompt ...int32) (fed int, stats Stats) {
+		t.Helper()
+		before := m.fed
+		q := request(prompt...)
+		q.MaxTokens, q.Cold = 3, cold
+		ids, _, stats, err := collect(t, t.Context(), m, q)
+		last := prompt[len(prompt)-1]
+		if err != nil || !slices.Equal(ids, []int32{last + 1, last + 2, last + 3}) {
+			t.Fatalf("prompt %v: got %v, %v", prompt, ids, err)
+		}
+		if !slices.Equal(m.held[:len(prompt)], prompt) {
+			t.Fatalf("prompt %v: the model holds %v", prompt, m.held)
+		}
+		return m.fed - before, stats
+	}
+	for _, c := range []struct {
+		name   string
+		cold   bool
+		prompt []int32
+		reused int
+	}{
+		{"first", false, []int32{1, 2, 3}, 0},
+		{"goes on: the answer is held too, but for its last token", false, []int32{1, 2, 3, 4, 5, 6, 20}, 5},
+		{"the same again: its last token is computed", false, []int32{1, 2, 3, 4, 5, 6, 20}, 6},
+		{"parts in the middle", false, []int32{1, 2, 9, 10}, 2},
+		{"a beginning of what is held", false, []int32{1, 2}, 1},
+		{"another", false, []int32{7, 8}, 0},
+		{"cold", true, []int32{7, 8, 9}, 0},
+	} {
+		fed, stats := turn(c.cold, c.prompt...)
+		if stats.Reused != c.reused || fed != len(c.prompt)-c.reused+2 {
+			t.Errorf("%s: reused %d and fed %d, want %d and %d", c.name, stats.Reused, fed, c.reused, len(c.prompt)-c.reused+2)
+		}
+	}
+	m.fault = m.feeds + 2
+	if _, _, _, err := collect(t, t.Context(), m, request(7, 8, 9)); err == nil || len(m.held) != 0 {
+		t.Errorf("after a numeric fault (%v) the model still holds %v", err, m.held)
+	}
 }
 
 func TestStatsTimes(t *testing.T) {

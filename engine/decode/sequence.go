@@ -22,6 +22,7 @@ type sequence struct {
 	minTokens int
 	ignoreEnd bool
 	overflow  Overflow
+	cold      bool
 	now       func() time.Time
 	stats     Stats
 	tail      string // text still held back when the sequence ended
@@ -30,7 +31,7 @@ type sequence struct {
 func newSequence(q *Request, capacity int) *sequence {
 	s := &sequence{
 		prompt: q.Prompt, sampler: q.Sampler, text: q.Text, stops: q.Stops, ends: q.Ends,
-		maxTokens: q.MaxTokens, limit: q.MaxTokens, minTokens: q.MinTokens, ignoreEnd: q.IgnoreEnd, overflow: q.Overflow, now: q.Now,
+		maxTokens: q.MaxTokens, limit: q.MaxTokens, minTokens: q.MinTokens, ignoreEnd: q.IgnoreEnd, overflow: q.Overflow, cold: q.Cold, now: q.Now,
 	}
 	if s.limit == 0 {
 		s.limit = math.MaxInt

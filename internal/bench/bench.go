@@ -95,7 +95,7 @@ func measure(ctx context.Context, g Generator, vocab int, t Test) (measured, err
 	if t.Generate > 0 {
 		prompt = max(t.Depth, 1)
 	}
-	q := engine.Request{Tokens: ids(prompt, vocab), MaxTokens: t.Generate + 1, IgnoreEnd: true, TokensOnly: true}
+	q := engine.Request{Tokens: ids(prompt, vocab), MaxTokens: t.Generate + 1, IgnoreEnd: true, TokensOnly: true, Cold: true}
 	var m measured
 	var stats *engine.Stats
 	last := time.Now()

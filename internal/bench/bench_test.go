@@ -55,7 +55,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("%s: %d generations, want a warm-up and 3", c.name, len(f.asked))
 		}
 		for _, q := range f.asked {
-			if len(q.Tokens) != c.prompt || q.MaxTokens != c.generate || !q.IgnoreEnd || !q.TokensOnly {
+			if len(q.Tokens) != c.prompt || q.MaxTokens != c.generate || !q.IgnoreEnd || !q.TokensOnly || !q.Cold {
 				t.Errorf("%s: asked for %d tokens after %d, want %d after %d, to the end and without text", c.name, q.MaxTokens, len(q.Tokens), c.generate, c.prompt)
 			}
 			if len(q.Tokens)+q.MaxTokens > c.test.Tokens() {
