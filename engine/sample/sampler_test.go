@@ -7,8 +7,11 @@ import (
 	"testing"
 )
 
-// oracle is the distribution that the parameters leave, in float64, by sorting everything.
-func oracle(p Params, row []float32, prompt, output, forbid []int32) []float64 {
+// history is what a row of the tests is changed by.
+type history struct{ prompt, output, forbid []int32 }
+
+// changedOracle is the row after bias, penalties and forbidden tokens.
+func changedOracle(p Params, row []float32, h history) []float64 {
 	x := make([]float64, len(row))
 	for i, v := range row {
 		x[i] = float64(v)
@@ -17,10 +20,10 @@ func oracle(p Params, row []float32, prompt, output, forbid []int32) []float64 {
 		x[id] += float64(b)
 	}
 	seen, count := map[int32]bool{}, map[int32]int{}
-	for _, id := range prompt {
+	for _, id := range h.prompt {
 		seen[id] = true
 	}
-	for _, id := range output {
+	for _, id := range h.output {
 		seen[id] = true
 		count[id]++
 	}
@@ -34,9 +37,17 @@ func oracle(p Params, row []float32, prompt, output, forbid []int32) []float64 {
 	for id, n := range count {
 		x[id] -= float64(n)*float64(p.FrequencyPenalty) + float64(p.PresencePenalty)
 	}
-	for _, id := range forbid {
-		x[id] = math.Inf(-1)
+	for _, id := range h.forbid {
+		if id >= 0 && int(id) < len(x) {
+			x[id] = math.Inf(-1)
+		}
 	}
+	return x
+}
+
+// oracle is the distribution that the parameters leave of a row, in float64, by sorting everything.
+func oracle(p Params, row []float32, h history) []float64 {
+	x := changedOracle(p, row, h)
 	order := make([]int, 0, len(x))
 	for i := range x {
 		if !math.IsInf(x[i], -1) {
@@ -95,7 +106,7 @@ func oracle(p Params, row []float32, prompt, output, forbid []int32) []float64 {
 	return out
 }
 
-// support is the tokens with a probability that counts in float32, and those near a border either way do not count as wrong.
+// support is the tokens with a probability that counts in float32.
 func support(prob []float64) (ids []int32) {
 	for i, p := range prob {
 		if p > 1e-9 {
@@ -113,8 +124,14 @@ func randomRow(r *rand.Rand, n int, spread float64) []float32 {
 	return row
 }
 
-// TestDistribution draws many times from one row and compares the counts with the oracle's probabilities by chi-square.
-func TestDistribution(t *testing.T) {
+type setting struct {
+	name string
+	row  []float32
+	p    Params
+	history
+}
+
+func settings() []setting {
 	r := rand.New(rand.NewPCG(1, 2))
 	small, wide := randomRow(r, 50, 2), randomRow(r, 700, 0.5)
 	masked := slices.Clone(small)
@@ -125,37 +142,37 @@ func TestDistribution(t *testing.T) {
 	for i := range tied {
 		tied[i] = float32(i / 10)
 	}
-	for _, c := range []struct {
-		name                   string
-		row                    []float32
-		p                      Params
-		prompt, output, forbid []int32
-	}{
-		{"temperature", small, Params{Temperature: 1, TopP: 1}, nil, nil, nil},
-		{"cold", small, Params{Temperature: 0.5, TopP: 1}, nil, nil, nil},
-		{"hot", small, Params{Temperature: 5, TopP: 1}, nil, nil, nil},
-		{"masked", masked, Params{Temperature: 1, TopP: 1}, nil, nil, nil},
-		{"top-k", small, Params{Temperature: 1, TopP: 1, TopK: 7}, nil, nil, nil},
-		{"top-k beyond the finite ones", masked, Params{Temperature: 2, TopP: 1, TopK: 45}, nil, nil, nil},
-		{"top-k beyond the vocabulary", small, Params{Temperature: 1, TopP: 1, TopK: 5000}, nil, nil, nil},
-		{"top-k among ties", tied, Params{Temperature: 1, TopP: 1, TopK: 15}, nil, nil, nil},
-		{"top-p", small, Params{Temperature: 1, TopP: 0.7}, nil, nil, nil},
-		{"top-p of almost nothing", small, Params{Temperature: 1, TopP: 1e-6}, nil, nil, nil},
-		{"top-p among ties", tied, Params{Temperature: 1, TopP: 0.5}, nil, nil, nil},
-		{"top-p beyond the first candidates", wide, Params{Temperature: 1, TopP: 0.6}, nil, nil, nil},
-		{"min-p", small, Params{Temperature: 1, TopP: 1, MinP: 0.1}, nil, nil, nil},
-		{"min-p beyond the first candidates", wide, Params{Temperature: 1, TopP: 1, MinP: 0.2}, nil, nil, nil},
-		{"min-p of one", small, Params{Temperature: 1, TopP: 1, MinP: 1}, nil, nil, nil},
-		{"top-k, top-p and min-p", small, Params{Temperature: 1.3, TopK: 20, TopP: 0.9, MinP: 0.05}, nil, nil, nil},
-		{"top-p and min-p", small, Params{Temperature: 1, TopP: 0.97, MinP: 0.15}, nil, nil, nil},
-		{"top-k and min-p of one among ties", tied, Params{Temperature: 1, TopK: 20, TopP: 1, MinP: 1}, nil, nil, nil},
-		{"top-p and min-p beyond the first candidates", wide, Params{Temperature: 1, TopP: 0.8, MinP: 0.1}, nil, nil, nil},
+	return []setting{
+		{"temperature", small, Params{Temperature: 1, TopP: 1}, history{}},
+		{"cold", small, Params{Temperature: 0.5, TopP: 1}, history{}},
+		{"hot", small, Params{Temperature: 5, TopP: 1}, history{}},
+		{"masked", masked, Params{Temperature: 1, TopP: 1}, history{}},
+		{"top-k", small, Params{Temperature: 1, TopP: 1, TopK: 7}, history{}},
+		{"top-k beyond the finite ones", masked, Params{Temperature: 2, TopP: 1, TopK: 45}, history{}},
+		{"top-k beyond the vocabulary", small, Params{Temperature: 1, TopP: 1, TopK: 5000}, history{}},
+		{"top-k among ties", tied, Params{Temperature: 1, TopP: 1, TopK: 15}, history{}},
+		{"top-p", small, Params{Temperature: 1, TopP: 0.7}, history{}},
+		{"top-p of almost nothing", small, Params{Temperature: 1, TopP: 1e-6}, history{}},
+		{"top-p among ties", tied, Params{Temperature: 1, TopP: 0.5}, history{}},
+		{"top-p beyond the first candidates", wide, Params{Temperature: 1, TopP: 0.6}, history{}},
+		{"min-p", small, Params{Temperature: 1, TopP: 1, MinP: 0.1}, history{}},
+		{"min-p beyond the first candidates", wide, Params{Temperature: 1, TopP: 1, MinP: 0.2}, history{}},
+		{"min-p of one", small, Params{Temperature: 1, TopP: 1, MinP: 1}, history{}},
+		{"top-k, top-p and min-p", small, Params{Temperature: 1.3, TopK: 20, TopP: 0.9, MinP: 0.05}, history{}},
+		{"top-p and min-p", small, Params{Temperature: 1, TopP: 0.97, MinP: 0.15}, history{}},
+		{"top-k and min-p of one among ties", tied, Params{Temperature: 1, TopK: 20, TopP: 1, MinP: 1}, history{}},
+		{"top-p and min-p beyond the first candidates", wide, Params{Temperature: 1, TopP: 0.8, MinP: 0.1}, history{}},
 		{"penalties", small, Params{Temperature: 1, TopP: 1, RepetitionPenalty: 1.5, PresencePenalty: 0.5, FrequencyPenalty: 0.3},
-			[]int32{1, 2, 3, 3}, []int32{3, 4, 4, 4}, nil},
+			history{prompt: []int32{1, 2, 3, 3}, output: []int32{3, 4, 4, 4}}},
 		{"penalties that reward", small, Params{Temperature: 1, TopP: 1, RepetitionPenalty: 0.8, PresencePenalty: -1, FrequencyPenalty: -0.2},
-			[]int32{1, 2}, []int32{3, 4, 4}, nil},
-		{"bias and forbidden", small, Params{Temperature: 1, TopP: 0.95, LogitBias: map[int32]float32{5: 3, 6: -100}}, nil, nil, []int32{0, 5, 1000, -1}},
-	} {
+			history{prompt: []int32{1, 2}, output: []int32{3, 4, 4}}},
+		{"bias and forbidden", small, Params{Temperature: 1, TopP: 0.95, LogitBias: map[int32]float32{5: 3, 6: -100}}, history{forbid: []int32{0, 5, 1000, -1}}},
+	}
+}
+
+// TestDistribution draws many times from one row and compares the counts with the oracle's probabilities by chi-square.
+func TestDistribution(t *testing.T) {
+	for _, c := range settings() {
 		t.Run(c.name, func(t *testing.T) {
 			draws := 8000
 			if len(c.row) > 256 {
@@ -165,8 +182,7 @@ func TestDistribution(t *testing.T) {
 			if err := c.p.Check(len(c.row)); err != nil {
 				t.Fatal(err)
 			}
-			inside := slices.DeleteFunc(slices.Clone(c.forbid), func(id int32) bool { return id < 0 || int(id) >= len(c.row) })
-			want := oracle(c.p, c.row, c.prompt, c.output, inside)
+			want := oracle(c.p, c.row, c.history)
 			s := New(c.p, len(c.row), Reference())
 			s.Prompt(c.prompt)
 			for _, id := range c.output {
@@ -232,7 +248,7 @@ func TestFilters(t *testing.T) {
 		if s.ids == nil {
 			continue
 		}
-		want := support(oracle(p, row, nil, nil, nil))
+		want := support(oracle(p, row, history{}))
 		least := p.MinP * slices.Max(s.prob)
 		ids, sum := s.nucleus(row, slices.Max(row), least)
 		got := slices.Clone(ids)
