@@ -26,32 +26,46 @@ const (
 // Find finds the model in fsys and checks that its files are all there, whole, and where they may be. dir is the folder on
 // disk that fsys shows, "" for an embedded model; a nil fsys means os.DirFS(dir).
 func Find(fsys fs.FS, dir string, o FindOptions) (Files, error) {
-	if fsys == nil {
-		fsys = os.DirFS(dir)
-	}
-	f := Files{FS: fsys, Dir: dir}
-	t, err := list(f)
+	all, err := Candidates(fsys, dir, o)
 	if err != nil {
 		return Files{}, err
 	}
-	found, err := t.candidates()
-	if err != nil {
-		return Files{}, err
-	}
-	c, err := choose(found, o)
-	if err != nil {
-		return Files{}, fmt.Errorf("model: find a model in %s: %w", f.name(), err)
-	}
-	f.Graph, f.Layout, f.Variant = c.graph, c.layout, c.variant
-	t.beside(&f, c.root)
+	f := all[0]
 	if err := f.readGraph(); err != nil {
 		return Files{}, err
 	}
 	if err := f.findData(); err != nil {
 		return Files{}, err
 	}
-	f.warn(c, o.Provider)
+	f.warn(o.Provider)
 	return f, nil
+}
+
+// Candidates lists the models in fsys that o allows, the best first; the first is what Find takes. No graph is opened: the
+// names of the files and the text of each genai_config.json are enough, so that a download can be chosen before it is made.
+func Candidates(fsys fs.FS, dir string, o FindOptions) ([]Files, error) {
+	if fsys == nil {
+		fsys = os.DirFS(dir)
+	}
+	f := Files{FS: fsys, Dir: dir}
+	t, err := list(f)
+	if err != nil {
+		return nil, err
+	}
+	found, err := t.candidates()
+	if err != nil {
+		return nil, err
+	}
+	if found, err = choose(found, o); err != nil {
+		return nil, fmt.Errorf("model: find a model in %s: %w", f.name(), err)
+	}
+	all := make([]Files, len(found))
+	for i, c := range found {
+		all[i] = f
+		all[i].Graph, all[i].Layout, all[i].Variant = c.graph, c.layout, c.variant
+		t.beside(&all[i], c.root)
+	}
+	return all, nil
 }
 
 // Variants lists the variants of the model in fsys, the best for the CPU first.

@@ -171,9 +171,9 @@ func foreign(variant, provider string) bool {
 	return provider != "cuda" || !slices.Contains(named, "cuda") && !slices.Contains(named, "gpu")
 }
 
-// choose takes the variant that was asked for, or the best one. Two that are equally good and lie in different places are
-// two models: the user decides.
-func choose(found []candidate, o FindOptions) (candidate, error) {
+// choose takes those of the variant that was asked for, or all, and puts the best one first. Two that are equally good and
+// lie in different places are two models: the user decides.
+func choose(found []candidate, o FindOptions) ([]candidate, error) {
 	rank(found, o.Provider)
 	names := make([]string, len(found))
 	for i, c := range found {
@@ -191,23 +191,23 @@ func choose(found []candidate, o FindOptions) (candidate, error) {
 			got = match(func(v string) bool { return strings.Contains(strings.ToLower(v), strings.ToLower(o.Variant)) })
 		}
 		if len(got) == 0 {
-			return candidate{}, fmt.Errorf("%w: no variant %q, there are %s", ErrNoModel, o.Variant, listing(names))
+			return nil, fmt.Errorf("%w: no variant %q, there are %s", ErrNoModel, o.Variant, listing(names))
 		}
 		found = got
 	}
 	if len(found) > 1 && found[0].rank == found[1].rank && path.Dir(found[0].variant) != path.Dir(found[1].variant) {
-		return candidate{}, fmt.Errorf("%w: several models; choose one as folder or variant: %s", ErrNoModel, listing(names))
+		return nil, fmt.Errorf("%w: several models; choose one as folder or variant: %s", ErrNoModel, listing(names))
 	}
-	return found[0], nil
+	return found, nil
 }
 
 // warn notes what the user should know about the chosen graph.
-func (f *Files) warn(c candidate, provider string) {
+func (f *Files) warn(provider string) {
 	if provider != "" && provider != "cpu" {
 		return
 	}
-	if c.layout == LayoutB && foreign(c.variant, provider) {
-		f.Warnings = append(f.Warnings, fmt.Sprintf("%s was exported for another device", c.variant))
+	if f.Layout == LayoutB && foreign(f.Variant, provider) {
+		f.Warnings = append(f.Warnings, fmt.Sprintf("%s was exported for another device", f.Variant))
 	}
 	for _, t := range f.graph.Graph.Outputs {
 		if t.Type.String() == "float16" {
