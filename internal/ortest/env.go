@@ -28,27 +28,50 @@ func Library(t testing.TB) string {
 	return ""
 }
 
-// Env is the environment of this test process, opened by the first test that asks for it and never closed.
+// Env is an environment that is open until the test ends. Tests that overlap share one, since a process may have no second.
 func Env(t testing.TB) *ort.Env {
 	t.Helper()
 	place := Library(t)
-	env, err := open(place)
+	env, err := open.take(place)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := open.give(); err != nil {
+			t.Errorf("ortest: close the environment: %v", err)
+		}
+	})
 	return env
 }
 
-var open = onceOpen()
+// shared counts who uses the environment.
+type shared struct {
+	mu    sync.Mutex
+	env   *ort.Env
+	users int
+}
 
-func onceOpen() func(place string) (*ort.Env, error) {
-	var once sync.Once
-	var env *ort.Env
-	var err error
-	return func(place string) (*ort.Env, error) {
-		once.Do(func() {
-			env, err = ort.Open(ort.Options{Library: place, Log: zerolog.New(os.Stderr).Level(zerolog.ErrorLevel)})
-		})
-		return env, err
+var open = &shared{}
+
+func (s *shared) take(place string) (*ort.Env, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.users == 0 {
+		env, err := ort.Open(ort.Options{Library: place, Log: zerolog.New(os.Stderr).Level(zerolog.ErrorLevel)})
+		if err != nil {
+			return nil, err
+		}
+		s.env = env
 	}
+	s.users++
+	return s.env, nil
+}
+
+func (s *shared) give() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.users--; s.users > 0 {
+		return nil
+	}
+	return s.env.Close()
 }
