@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-const hash = "0123456789abcdef0123456789abcdef01234567"
+const pinned = "0123456789abcdef0123456789abcdef01234567"
 
 // cache makes a Hub cache with these files (folders end in a slash).
 func cache(t *testing.T, files map[string]string) Env {
@@ -36,16 +36,16 @@ func TestResolve(t *testing.T) {
 	qwen := "models--onnx-community--Qwen2.5-0.5B-Instruct/"
 	deep := "models--onnxruntime--DeepSeek-R1-Distill-ONNX/"
 	e := cache(t, map[string]string{
-		qwen + "refs/main":                             hash + "\n",
-		qwen + "refs/pr/1":                             hash,
+		qwen + "refs/main":                             pinned + "\n",
+		qwen + "refs/pr/1":                             pinned,
 		qwen + "refs/bad":                              "../../../etc",
-		qwen + "snapshots/" + hash + "/":               "",
-		deep + "refs/main":                             hash,
-		deep + "snapshots/" + hash + "/x-qwen-1.5B/a/": "",
-		deep + "snapshots/" + hash + "/x-qwen-7B/a/":   "",
-		"models--o--gone/refs/main":                    hash,
+		qwen + "snapshots/" + pinned + "/":               "",
+		deep + "refs/main":                             pinned,
+		deep + "snapshots/" + pinned + "/x-qwen-1.5B/a/": "",
+		deep + "snapshots/" + pinned + "/x-qwen-7B/a/":   "",
+		"models--o--gone/refs/main":                    pinned,
 	})
-	snapshot := qwen + "snapshots/" + hash
+	snapshot := qwen + "snapshots/" + pinned
 	folder := t.TempDir()
 	file := filepath.Join(folder, "model.onnx")
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
@@ -60,13 +60,13 @@ func TestResolve(t *testing.T) {
 		{"onnx-community/Qwen2.5-0.5B-Instruct", snapshot, ""},
 		{"onnx-community/Qwen2.5-0.5B-Instruct@main", snapshot, ""},
 		{"onnx-community/Qwen2.5-0.5B-Instruct@pr/1", snapshot, ""},
-		{"onnx-community/Qwen2.5-0.5B-Instruct@" + hash, snapshot, ""},
-		{"deepseek-7b", deep + "snapshots/" + hash + "/x-qwen-7B", ""},
+		{"onnx-community/Qwen2.5-0.5B-Instruct@" + pinned, snapshot, ""},
+		{"deepseek-7b", deep + "snapshots/" + pinned + "/x-qwen-7B", ""},
 		{folder, folder, ""},
 		{"tiny", "", ""},
-		{"deepseek-14b", "", `--include "*14B*cpu*"`},
-		{"qwen-1.5b", "", "hf download onnx-community/Qwen2.5-1.5B-Instruct --include"},
-		{"phi-4", "", `hf download microsoft/phi-4-onnx --include "*cpu*"`},
+		{"deepseek-14b", "", "shammah-engine pull deepseek-14b"},
+		{"qwen-1.5b", "", "fetch it with: shammah-engine pull qwen-1.5b"},
+		{"phi-4", "", "microsoft/phi-4-onnx is not in the cache"},
 		{"o/gone", "", "no files of o/gone at 0123456789ab"},
 		{"o/never", "", "is not in the cache"},
 		{"onnx-community/Qwen2.5-0.5B-Instruct@v9", "", "no revision v9"},

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -43,7 +44,7 @@ func (e Env) expand(path string) string {
 }
 
 var (
-	repoName = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9._-]{0,95})/([A-Za-z0-9][A-Za-z0-9._-]{0,95})(?:@(.+))?$`)
+	repoName = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9._-]{0,95})/([A-Za-z0-9][A-Za-z0-9._-]{0,95})$`)
 	commit   = regexp.MustCompile(`^[0-9a-f]{40}$`)
 )
 
@@ -53,28 +54,58 @@ func Resolve(name string, e Env) (dir string, err error) {
 	if isPath(name) {
 		return e.folder(name)
 	}
-	alias, revision, _ := strings.Cut(name, "@")
-	if entry, ok := Lookup(alias); ok {
-		if entry.Repo == "" {
-			return "", nil
+	if _, ok := Lookup(name); !ok {
+		if info, err := os.Stat(name); err == nil && info.IsDir() {
+			return name, nil
 		}
-		if dir, err = e.snapshot(entry.Repo, revision, name); err != nil {
-			return "", err
-		}
-		return entry.within(dir)
 	}
-	if info, err := os.Stat(name); err == nil && info.IsDir() {
-		return name, nil
+	s, err := locate(name)
+	if err != nil || s.repo == "" {
+		return "", err
 	}
-	if m := repoName.FindStringSubmatch(name); m != nil && !strings.Contains(m[1]+m[2], "--") && !strings.Contains(m[1]+m[2], "..") {
-		return e.snapshot(m[1]+"/"+m[2], m[3], name)
+	if dir, err = e.snapshot(s.repo, s.revision, name); err != nil {
+		return "", err
 	}
-	hint := "an alias, owner/name or a folder was expected"
-	if near := Nearest(name); near != "" {
-		hint = fmt.Sprintf("did you mean %s?", near)
-	}
-	return "", fmt.Errorf("hub: find model %q: %w: %s", name, ErrNotFound, hint)
+	return s.entry.within(dir)
 }
+
+// source is where a model comes from.
+type source struct {
+	entry    Entry  // of the catalogue, or only with the repository
+	repo     string // owner/name, "" for the embedded model
+	revision string // branch, tag or commit
+}
+
+// locate reads the name of a model of the Hub: an alias or owner/name, each with @revision or without.
+func locate(name string) (source, error) {
+	alias, revision, _ := strings.Cut(name, "@")
+	s := source{revision: revision}
+	if s.revision == "" {
+		s.revision = "main"
+	}
+	if entry, ok := Lookup(alias); ok {
+		s.entry, s.repo = entry, entry.Repo
+	} else if m := repoName.FindStringSubmatch(alias); m != nil && !isPath(name) && !strings.Contains(m[1]+m[2], "--") && !strings.Contains(m[1]+m[2], "..") {
+		s.repo = alias
+		s.entry.Repo = alias
+	} else {
+		hint := "an alias, owner/name or a folder was expected"
+		if near := Nearest(name); near != "" {
+			hint = fmt.Sprintf("did you mean %s?", near)
+		}
+		return s, fmt.Errorf("hub: find model %q: %w: %s", name, errName, hint)
+	}
+	if !isSafe(s.revision) || len(s.revision) > 200 {
+		return s, fmt.Errorf("hub: find model %q: the revision %q is no branch, tag or commit", name, s.revision)
+	}
+	return s, nil
+}
+
+// errName is an ErrNotFound that no download can help.
+var errName = fmt.Errorf("%w", ErrNotFound)
+
+// IsFetchable says whether an error of Resolve is about a model that the Hub may have.
+func IsFetchable(err error) bool { return errors.Is(err, ErrNotFound) && !errors.Is(err, errName) }
 
 // isPath says whether a name can only mean a place on disk.
 func isPath(name string) bool {
@@ -87,29 +118,23 @@ func (e Env) folder(name string) (string, error) {
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return "", fmt.Errorf("hub: find model %q: %w: the folder does not exist", name, ErrNotFound)
+		return "", fmt.Errorf("hub: find model %q: %w: the folder does not exist", name, errName)
 	case err != nil:
 		return "", fmt.Errorf("hub: find model %q: %w", name, err)
 	case !info.IsDir():
-		return "", fmt.Errorf("hub: find model %q: %w: it is a file; give the folder that it lies in", name, ErrNotFound)
+		return "", fmt.Errorf("hub: find model %q: %w: it is a file; give the folder that it lies in", name, errName)
 	}
 	return dir, nil
 }
 
 // snapshot is the folder of a repository's revision in the cache.
 func (e Env) snapshot(repo, revision, name string) (string, error) {
-	if revision == "" {
-		revision = "main"
-	}
 	base := filepath.Join(e.Cache, "models--"+strings.ReplaceAll(repo, "/", "--"))
 	missing := func(format string, args ...any) (string, error) {
-		return "", fmt.Errorf("hub: find model %q: %w: %s; fetch it with: %s", name, ErrNotFound, fmt.Sprintf(format, args...), fetch(repo, ""))
+		return "", fmt.Errorf("hub: find model %q: %w: %s; fetch it with: %s", name, ErrNotFound, fmt.Sprintf(format, args...), fetch(name))
 	}
 	if _, err := os.Stat(base); err != nil {
 		return missing("%s is not in the cache %s", repo, e.Cache)
-	}
-	if !filepath.IsLocal(revision) || strings.ContainsAny(revision, "\\\x00") {
-		return "", fmt.Errorf("hub: find model %q: the revision %q is no branch, tag or commit", name, revision)
 	}
 	hash := revision
 	if !commit.MatchString(hash) {
@@ -138,23 +163,19 @@ func (e Entry) within(dir string) (string, error) {
 		return "", fmt.Errorf("hub: find model %q: %w", e.Alias, err)
 	}
 	for _, d := range list {
-		words := strings.FieldsFunc(strings.ToLower(d.Name()), func(r rune) bool { return r == '-' || r == '_' })
-		for _, word := range words {
-			if word == e.Folder && d.IsDir() {
-				return filepath.Join(dir, d.Name()), nil
-			}
+		if d.IsDir() && e.holds(d.Name()) {
+			return filepath.Join(dir, d.Name()), nil
 		}
 	}
 	return "", fmt.Errorf("hub: find model %q: %w: %s has no folder for %s; fetch it with: %s",
-		e.Alias, ErrNotFound, dir, e.Folder, fetch(e.Repo, e.Folder))
+		e.Alias, ErrNotFound, dir, e.Folder, fetch(e.Alias))
 }
 
-// fetch is the command of the Hub's own client that puts a model into the cache: the files that the CPU needs, because
-// many repositories hold the same weights in ten forms.
-func fetch(repo, folder string) string {
-	include := `"*.json" "*.jinja" "onnx/model_q4.onnx*"`
-	if strings.HasPrefix(repo, "microsoft/") || strings.HasPrefix(repo, "onnxruntime/") {
-		include = fmt.Sprintf("%q", strings.ReplaceAll("*"+strings.ToUpper(folder)+"*cpu*", "**", "*"))
-	}
-	return fmt.Sprintf("hf download %s --include %s", repo, include)
+// holds says whether a folder of a repository of several models is this one's.
+func (e Entry) holds(folder string) bool {
+	words := strings.FieldsFunc(strings.ToLower(folder), func(r rune) bool { return r == '-' || r == '_' })
+	return slices.Contains(words, e.Folder)
 }
+
+// fetch is the command that brings a model.
+func fetch(name string) string { return "shammah-engine pull " + name }
