@@ -47,12 +47,26 @@ func half(bits uint16) float32 {
 	return float32(value)
 }
 
-func argmaxF16(x []uint16) (index int, ok bool) {
-	wide := make([]float32, len(x))
-	for i, bits := range x {
-		wide[i] = half(bits)
+// halves are the values of all there are.
+var halves = func() (value [1 << 16]float32) {
+	for bits := range value {
+		value[bits] = half(uint16(bits))
 	}
-	return argmax(wide)
+	return value
+}()
+
+func argmaxF16(x []uint16) (index int, ok bool) {
+	index, ok = -1, true
+	for i, bits := range x {
+		v := halves[bits]
+		if !allowed(v) {
+			ok = false
+		}
+		if finite(v) && (index < 0 || v > halves[x[index]]) {
+			index = i
+		}
+	}
+	return index, ok && index >= 0
 }
 
 func topK(x []float32, k int) (index []int32, value []float32, ok bool) {
