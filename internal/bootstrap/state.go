@@ -32,6 +32,7 @@ func (p Phase) String() string {
 type State struct {
 	Phase    Phase
 	Model    string // its name for people: Qwen2.5-1.5B-Instruct
+	Family   string // Qwen2.5; "" where it is not known
 	File     int    // Downloading: which file, from 1
 	Files    int    // Downloading: how many there are
 	Bytes    int64  // Downloading: what has arrived, of all files
