@@ -43,6 +43,7 @@ type Options struct {
 	Providers []ort.Provider // in order of preference; none is the CPU
 	Spin      *bool          // whether idle threads wait actively between steps; nil is yes
 	Force     bool           // open even if memory seems too small
+	NoText    bool           // no tokenizer and no template: requests carry Tokens and ask for TokensOnly
 	Log       zerolog.Logger
 }
 
@@ -112,8 +113,11 @@ func (m *Model) load(files model.Files, o Options) error {
 	}
 	tokenizer := make(chan loaded, 1)
 	go func() {
-		t, err := loadTokenizer(files)
-		tokenizer <- loaded{t, err}
+		var l loaded
+		if !o.NoText {
+			l.tokenizer, l.err = loadTokenizer(files)
+		}
+		tokenizer <- l
 	}()
 	sessionErr := m.openSession(files, o)
 	t := <-tokenizer
@@ -125,7 +129,7 @@ func (m *Model) load(files model.Files, o Options) error {
 	if m.spec, err = files.Load(signature(m.session)); err != nil {
 		return err
 	}
-	if m.spec.Template != "" {
+	if m.spec.Template != "" && !o.NoText {
 		if m.template, err = text.ParseTemplate(m.spec.Template); err != nil {
 			return fmt.Errorf("engine: open %s: chat template: %w", name(files), err)
 		}
@@ -200,7 +204,7 @@ func (m *Model) Threads() int { return m.threads }
 // Provider is the execution provider that truly runs most of the graph's nodes.
 func (m *Model) Provider() string { return m.provider }
 
-// Tokenizer is the model's tokenizer, valid until Close.
+// Tokenizer is the model's tokenizer, valid until Close; nil if the model was opened without text.
 func (m *Model) Tokenizer() *text.Tokenizer { return m.tokenizer }
 
 // Close waits for a request that runs, and frees everything. It may be called twice.

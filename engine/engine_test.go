@@ -159,6 +159,20 @@ func TestRequestsThatAreRefused(t *testing.T) {
 	}
 }
 
+func TestModelWithoutText(t *testing.T) {
+	m := openFixture(t, "b-fp32", Options{NoText: true})
+	g := readGolden(t)
+	ids, _, err := result(t.Context(), m, Request{Tokens: g.Prompts[1], TokensOnly: true, MaxTokens: 8, IgnoreEnd: true})
+	if want := g.Outputs[0].IDs[1][:8]; err != nil || !slices.Equal(ids, want) {
+		t.Errorf("got %v, %v; want %v", ids, err, want)
+	}
+	for name, q := range map[string]Request{"text wanted": {Tokens: []int32{1}}, "prompt as text": {Prompt: "a", TokensOnly: true}} {
+		if _, _, err := result(t.Context(), m, q); err == nil || !strings.Contains(err.Error(), "without its tokenizer") {
+			t.Errorf("%s: %v, want an error that says there is no tokenizer", name, err)
+		}
+	}
+}
+
 func TestClosedModel(t *testing.T) {
 	m, err := Open(ortest.Env(t), "testdata/b-fp32", Options{})
 	if err != nil {

@@ -18,6 +18,9 @@ import (
 // ErrClosed is the answer to every call on a model that was closed.
 var ErrClosed = errors.New("engine: the model is closed")
 
+// errNoText is the answer to a request for text on a model that was opened without.
+var errNoText = errors.New("engine: read the request: the model was opened without its tokenizer: give tokens and ask for tokens only")
+
 // Token is one step of an answer: an id, and the text that can be shown now. The last one carries Stats.
 type Token = decode.Token
 
@@ -126,6 +129,9 @@ func (m *Model) prepare(q Request) (r decode.Request, done func(), err error) {
 	if err := q.Sampling.Check(m.spec.Vocab); err != nil {
 		return r, nil, err
 	}
+	if m.tokenizer == nil && !q.TokensOnly {
+		return r, nil, errNoText
+	}
 	ids, err := m.Encode(q)
 	if err != nil {
 		return r, nil, err
@@ -164,6 +170,9 @@ func (m *Model) Encode(q Request) ([]int32, error) {
 	}
 	if given != 1 {
 		return nil, fmt.Errorf("engine: read the request: expected exactly one of messages, prompt and tokens, found %d", given)
+	}
+	if m.tokenizer == nil && len(q.Tokens) == 0 {
+		return nil, errNoText
 	}
 	ids := q.Tokens
 	var err error

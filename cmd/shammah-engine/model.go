@@ -119,6 +119,7 @@ func openIn(env *ort.Env, c *cli.Context) (*engine.Model, error) {
 
 func openWith(env *ort.Env, c *cli.Context, candidate provider.Candidate) (*engine.Model, error) {
 	o := engine.Options{
+		NoText:  c.Command.Name == "bench", // it feeds ids, as the loops that it is compared with do
 		Variant: c.String("variant"), Context: c.Int("context"), Threads: c.Int("threads"), Force: c.Bool("force"),
 		Log: logger(c.App.ErrWriter, c.Bool("verbose")),
 	}
