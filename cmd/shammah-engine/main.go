@@ -61,7 +61,7 @@ func newApp(in io.Reader, out, problems io.Writer) *cli.App {
 		Suggest:                   true,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              usageError,
-		Commands:                  []*cli.Command{runCommand(), benchCommand(), doctorCommand(), completionCommand(), versionCommand()},
+		Commands:                  append([]*cli.Command{runCommand(), benchCommand(), doctorCommand(), completionCommand(), versionCommand()}, modelCommands()...),
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return fmt.Errorf("%w: there is no command %q; `shammah-engine help` lists them", errUsage, c.Args().First())

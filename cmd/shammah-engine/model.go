@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
@@ -13,7 +12,6 @@ import (
 	"github.com/shammah/shammah-engine/engine/decode"
 	"github.com/shammah/shammah-engine/engine/model"
 	"github.com/shammah/shammah-engine/engine/tiny"
-	"github.com/shammah/shammah-engine/internal/hub"
 	"github.com/shammah/shammah-engine/internal/provider"
 	"github.com/shammah/shammah-engine/ort"
 )
@@ -31,6 +29,7 @@ func modelFlags() []cli.Flag {
 		&cli.StringFlag{Name: "provider", Value: "auto", Usage: "`auto`, " + strings.Join(provider.Names(), ", "), EnvVars: []string{"SHAMMAH_PROVIDER"}},
 		&cli.IntFlag{Name: "threads", Aliases: []string{"t"}, Usage: "threads that compute (default: one for each physical core)"},
 		&cli.IntFlag{Name: "context", Aliases: []string{"c"}, Usage: "`TOKENS` that prompt and answer may have together (default: 4096, or the model's maximum if smaller)"},
+		&cli.BoolFlag{Name: "pull", Usage: "download the model if it is not here, without asking"},
 		&cli.BoolFlag{Name: "force", Usage: "try even if memory seems too small"},
 		&cli.BoolFlag{Name: "verbose", Usage: "say what happens inside"},
 	}
@@ -76,12 +75,16 @@ func number(c *cli.Context, name string, to *float32) error {
 
 // openModel opens library and model as the flags say, and reports which provider runs. close frees both.
 func openModel(ctx context.Context, c *cli.Context) (m *engine.Model, close func(), err error) {
+	dir, err := findModel(ctx, c, c.String("model"))
+	if err != nil {
+		return nil, nil, err
+	}
 	log := logger(c.App.ErrWriter, c.Bool("verbose"))
 	env, err := ort.Open(ort.Options{Log: log})
 	if err != nil {
 		return nil, nil, err
 	}
-	if m, err = openIn(env, c); err != nil {
+	if m, err = openIn(env, c, dir); err != nil {
 		env.Close()
 		return nil, nil, err
 	}
@@ -96,7 +99,7 @@ func openModel(ctx context.Context, c *cli.Context) (m *engine.Model, close func
 }
 
 // openIn opens the model with the first provider of the chain that can run it, and says why those before it could not.
-func openIn(env *ort.Env, c *cli.Context) (*engine.Model, error) {
+func openIn(env *ort.Env, c *cli.Context, dir string) (*engine.Model, error) {
 	if n := c.Int("threads"); n < 0 || n > threadsMax {
 		return nil, fmt.Errorf("%w: --threads is %d, expected 1 to %d", errUsage, n, threadsMax)
 	}
@@ -105,7 +108,7 @@ func openIn(env *ort.Env, c *cli.Context) (*engine.Model, error) {
 		return nil, fmt.Errorf("%w: %w", errUsage, err)
 	}
 	for i, candidate := range chain {
-		m, err := openWith(env, c, candidate)
+		m, err := openWith(env, c, dir, candidate)
 		if err == nil {
 			return m, nil
 		}
@@ -117,7 +120,7 @@ func openIn(env *ort.Env, c *cli.Context) (*engine.Model, error) {
 	return nil, fmt.Errorf("open the model: this binary has no provider")
 }
 
-func openWith(env *ort.Env, c *cli.Context, candidate provider.Candidate) (*engine.Model, error) {
+func openWith(env *ort.Env, c *cli.Context, dir string, candidate provider.Candidate) (*engine.Model, error) {
 	o := engine.Options{
 		NoText:  c.Command.Name == "bench", // it feeds ids, as the loops that it is compared with do
 		Variant: c.String("variant"), Context: c.Int("context"), Threads: c.Int("threads"), Force: c.Bool("force"),
@@ -126,11 +129,7 @@ func openWith(env *ort.Env, c *cli.Context, candidate provider.Candidate) (*engi
 	if candidate.Name != provider.CPU {
 		o.Providers = []ort.Provider{candidate.Provider}
 	}
-	if name := c.String("model"); name != tinyName {
-		dir, err := hub.Resolve(name, hub.Environment(os.Getenv))
-		if err != nil {
-			return nil, err
-		}
+	if dir != "" {
 		return engine.Open(env, dir, o)
 	}
 	return engine.OpenFS(env, tiny.FS(), o)

@@ -12,10 +12,12 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
-// netError says why no answer came.
+// netError says why no answer came. It may be worth another try once something has answered: before, an address that is
+// wrong or refuses is the likelier cause.
 func (c *Client) netError(ctx context.Context, u *url.URL, err error) error {
 	var known *Error
 	if errors.As(err, &known) {
@@ -25,6 +27,10 @@ func (c *Client) netError(ctx context.Context, u *url.URL, err error) error {
 		return context.Cause(ctx)
 	}
 	what := "fetch " + where(u)
+	perhaps := againNever
+	if c.reached.Load() || !errors.Is(err, syscall.ECONNREFUSED) {
+		perhaps = againLater
+	}
 	var certificate *tls.CertificateVerificationError
 	var invalid x509.CertificateInvalidError
 	var record tls.RecordHeaderError
@@ -39,16 +45,16 @@ func (c *Client) netError(ctx context.Context, u *url.URL, err error) error {
 	case errors.As(err, &record), errors.As(err, &alert):
 		return fail(CodeTLS, "%s: the server does not speak TLS there", what).because(innermost(err))
 	case errors.As(err, &op) && op.Op == "proxyconnect", strings.Contains(err.Error(), "proxyconnect"), strings.Contains(err.Error(), "Proxy Authentication Required"):
-		return fail(CodeProxy, "%s: the proxy (HTTPS_PROXY, HTTP_PROXY) failed", what).because(innermost(err)).retry(againLater)
+		return fail(CodeProxy, "%s: the proxy (HTTPS_PROXY, HTTP_PROXY) failed", what).because(innermost(err)).retry(perhaps)
 	case errors.As(err, &name) && name.IsNotFound:
-		return fail(CodeConnect, "%s: there is no host %s; check the network, or HF_ENDPOINT", what, name.Name).retry(againLater)
+		return fail(CodeConnect, "%s: there is no host %s; check the network, or HF_ENDPOINT", what, name.Name)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return fail(CodeConnect, "%s: the server closed the connection", what).retry(againLater)
 	}
 	if p, proxyErr := c.proxy(&http.Request{URL: u}); proxyErr == nil && p != nil {
-		return fail(CodeProxy, "%s through the proxy %s", what, where(p)).because(innermost(err)).retry(againLater)
+		return fail(CodeProxy, "%s through the proxy %s", what, where(p)).because(innermost(err)).retry(perhaps)
 	}
-	return fail(CodeConnect, "%s", what).because(innermost(err)).retry(againLater)
+	return fail(CodeConnect, "%s", what).because(innermost(err)).retry(perhaps)
 }
 
 // innermost is the cause without the layers that repeat addresses.

@@ -33,6 +33,7 @@ type Client struct {
 	transport http.RoundTripper
 	proxy     func(*http.Request) (*url.URL, error)
 	private   atomic.Bool // the hub itself lies in a private network
+	reached   atomic.Bool // something has answered before
 
 	// What tests replace.
 	disk   disk
@@ -121,6 +122,7 @@ func (c *Client) get(ctx context.Context, address string, header http.Header) (*
 		if err != nil {
 			return nil, c.netError(ctx, u, err)
 		}
+		c.reached.Store(true)
 		switch answer.StatusCode {
 		case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		default:

@@ -36,14 +36,14 @@ func TestResolve(t *testing.T) {
 	qwen := "models--onnx-community--Qwen2.5-0.5B-Instruct/"
 	deep := "models--onnxruntime--DeepSeek-R1-Distill-ONNX/"
 	e := cache(t, map[string]string{
-		qwen + "refs/main":                             pinned + "\n",
-		qwen + "refs/pr/1":                             pinned,
-		qwen + "refs/bad":                              "../../../etc",
+		qwen + "refs/main":                               pinned + "\n",
+		qwen + "refs/pr/1":                               pinned,
+		qwen + "refs/bad":                                "../../../etc",
 		qwen + "snapshots/" + pinned + "/":               "",
-		deep + "refs/main":                             pinned,
+		deep + "refs/main":                               pinned,
 		deep + "snapshots/" + pinned + "/x-qwen-1.5B/a/": "",
 		deep + "snapshots/" + pinned + "/x-qwen-7B/a/":   "",
-		"models--o--gone/refs/main":                    pinned,
+		"models--o--gone/refs/main":                      pinned,
 	})
 	snapshot := qwen + "snapshots/" + pinned
 	folder := t.TempDir()

@@ -25,6 +25,8 @@ func newHash(f File) hash.Hash {
 	return h
 }
 
+const etagSuffix = ".etag"
+
 // partial is a blob on its way: the bytes that are on the disk and the hash of them.
 type partial struct {
 	want File
@@ -39,7 +41,7 @@ type partial struct {
 }
 
 // etagFile holds a partial's etag, for a later process.
-func (p *partial) etagFile() string { return p.path + ".etag" }
+func (p *partial) etagFile() string { return p.path + etagSuffix }
 
 // adopt takes over what an earlier download has left of the blob, or begins a new one.
 func (c *Client) adopt(ctx context.Context, r repo, want File, resume bool) (*partial, error) {
@@ -167,7 +169,7 @@ func (p *partial) Close() {
 // discard removes a partial.
 func (c *Client) discard(path string) {
 	_ = c.disk.Remove(path)
-	_ = c.disk.Remove(path + ".etag")
+	_ = c.disk.Remove(path + etagSuffix)
 }
 
 // promote gives the blob its name. It is the only way to one: the bytes were hashed as they were written and are what

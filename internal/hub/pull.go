@@ -75,7 +75,7 @@ func (c *Client) pull(ctx context.Context, p *Plan, on *progress) error {
 		return err
 	}
 	defer free()
-	c.sweep(r, staleAfter, nil)
+	c.sweep(r, staleAfter, false, &Garbage{})
 	if err := c.checkSpace(r, p); err != nil {
 		return err
 	}

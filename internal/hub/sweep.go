@@ -30,37 +30,44 @@ func leftOf(r repo, f File) (most int64) {
 }
 
 // sweep removes what interrupted downloads left behind and nobody has touched for so long; a time in the future is a clock
-// that was wrong, and no reason. With found it only counts.
-func (c *Client) sweep(r repo, age time.Duration, found func(path string, size int64)) {
+// that was wrong, and no reason.
+func (c *Client) sweep(r repo, age time.Duration, dry bool, g *Garbage) {
 	entries, err := os.ReadDir(r.blobs())
 	if err != nil {
 		return
 	}
 	for _, entry := range entries {
-		name := strings.TrimSuffix(entry.Name(), ".etag")
 		info, err := entry.Info()
-		if !strings.HasSuffix(name, incomplete) || err != nil || c.now().Sub(info.ModTime()) < age {
+		if !strings.HasSuffix(entry.Name(), incomplete) || err != nil || age > 0 && c.now().Sub(info.ModTime()) < age {
 			continue
 		}
-		c.remove(r, entry, info, found)
+		c.sweepOne(r, entry.Name(), info, dry, g)
+	}
+	for _, entry := range entries { // etags whose partials are gone
+		if name, ok := strings.CutSuffix(entry.Name(), incomplete+etagSuffix); ok && !dry && !exists(r.blob(name+incomplete)) {
+			_ = c.disk.Remove(r.blob(entry.Name()))
+		}
 	}
 }
 
-func (c *Client) remove(r repo, entry fs.DirEntry, info fs.FileInfo, found func(path string, size int64)) {
-	path := filepath.Join(r.blobs(), entry.Name())
-	if info.Mode().IsRegular() && !strings.HasSuffix(path, ".etag") {
-		blob, _, _ := strings.Cut(entry.Name(), ".")
-		for _, at := range []string{r.lockOf(blob), path} {
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// sweepOne removes a partial, unless its blob or the file itself is locked.
+func (c *Client) sweepOne(r repo, name string, info fs.FileInfo, dry bool, g *Garbage) {
+	if info.Mode().IsRegular() {
+		blob, _, _ := strings.Cut(name, ".")
+		for _, at := range []string{r.lockOf(blob), r.blob(name)} {
 			l := c.lock(at)
 			if ok, err := l.TryLock(); err != nil || !ok {
-				return // in use
+				return
 			}
 			defer func() { _ = l.Unlock() }()
 		}
 	}
-	if found != nil {
-		found(path, info.Size())
-		return
+	if dry || c.disk.Remove(r.blob(name)) == nil {
+		g.add(r.blob(name), info.Size())
 	}
-	_ = c.disk.Remove(path)
 }

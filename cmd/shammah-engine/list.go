@@ -1,0 +1,63 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+	"github.com/urfave/cli/v2"
+
+	"github.com/shammah/shammah-engine/internal/hub"
+)
+
+func listCommand() *cli.Command {
+	return &cli.Command{
+		Name:         "list",
+		Aliases:      []string{"ls"},
+		Usage:        "list the models that are here",
+		Flags:        []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "print a JSON array"}},
+		OnUsageError: usageError,
+		Action:       listAction,
+	}
+}
+
+func listAction(c *cli.Context) error {
+	if c.Args().Present() {
+		return fmt.Errorf("%w: list: expected no argument, found %q", errUsage, c.Args().First())
+	}
+	env := hub.Environment(os.Getenv)
+	models, others, err := hub.List(env)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		if models == nil {
+			models = []hub.Local{}
+		}
+		printEvent(c.App.Writer, models)
+		return nil
+	}
+	if len(models) == 0 {
+		fmt.Fprintf(c.App.Writer, "No model is in the cache %s. `shammah-engine models` lists some, `shammah-engine pull MODEL` downloads one.\n", env.Cache)
+	} else if err := table(c.App.Writer, func(line func(cells ...string)) {
+		line("MODEL", "REVISION", "VARIANTS", "SIZE", "CHANGED")
+		for _, m := range models {
+			line(m.Repo, revision(m), strings.Join(m.Variants, ", "), size(m.Bytes), humanize.Time(m.Modified))
+		}
+	}); err != nil {
+		return err
+	}
+	if others > 0 {
+		fmt.Fprintf(c.App.ErrWriter, "%d other repositories in the cache hold no model that this program runs\n", others)
+	}
+	return nil
+}
+
+// revision is a commit with its names.
+func revision(m hub.Local) string {
+	if len(m.Refs) == 0 {
+		return fmt.Sprintf("%.12s", m.Commit)
+	}
+	return fmt.Sprintf("%.12s (%s)", m.Commit, strings.Join(m.Refs, ", "))
+}

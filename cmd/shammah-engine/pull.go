@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+	"github.com/urfave/cli/v2"
+
+	"github.com/shammah/shammah-engine/engine/model"
+	"github.com/shammah/shammah-engine/internal/hub"
+	"github.com/shammah/shammah-engine/internal/provider"
+	"github.com/shammah/shammah-engine/internal/sys"
+)
+
+func pullCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "pull",
+		Usage:     "download a model, or what is missing of it",
+		ArgsUsage: "MODEL",
+		Description: "MODEL is an alias (`shammah-engine models` lists them) or owner/name[@revision] of the Hub. Only the files of one variant are\n" +
+			"downloaded, into the cache that Hugging Face's own programs use, and every byte is verified. Stopped, it goes on where it was.\n" +
+			"HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and the proxy variables are honoured.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "variant", Usage: "which `GRAPH` of several: q4, int8, fp16, fp32 (default: the best for the provider and the memory)"},
+			&cli.StringFlag{Name: "provider", Value: "auto", Usage: "what it will run on: `auto`, " + strings.Join(provider.Names(), ", "), EnvVars: []string{"SHAMMAH_PROVIDER"}},
+			&cli.BoolFlag{Name: "dry-run", Usage: "only show what would be downloaded"},
+			&cli.BoolFlag{Name: "json", Usage: "print events as lines of JSON"},
+			&cli.BoolFlag{Name: "private-redirects", Usage: "follow the hub to addresses of a private network"},
+		},
+		OnUsageError: usageError,
+		Action:       pullAction,
+	}
+}
+
+func pullAction(c *cli.Context) error {
+	name, err := oneArgument(c, "a model")
+	if err != nil {
+		return err
+	}
+	ctx, stop := interruptible(c.Context)
+	defer stop()
+	p, err := download(ctx, c, name, c.App.Writer, nil)
+	if err != nil || c.Bool("dry-run") || c.Bool("json") {
+		return interrupted(err)
+	}
+	fmt.Fprintf(c.App.Writer, "%s is here. Run it: shammah-engine run --model %s%s\n", p.Name, p.Name, variantHint(p))
+	return nil
+}
+
+// oneArgument is the command's only argument.
+func oneArgument(c *cli.Context, what string) (string, error) {
+	if c.NArg() != 1 || c.Args().First() == "" {
+		return "", fmt.Errorf("%w: %s: expected %s, as in `shammah-engine %s qwen-1.5b`", errUsage, c.Command.Name, what, c.Command.Name)
+	}
+	return c.Args().First(), nil
+}
+
+// variantHint is the flag that is needed because another variant is there, and would be taken.
+func variantHint(p *hub.Plan) string {
+	if f, err := model.Find(nil, p.Dir, model.FindOptions{}); err == nil && f.Variant == p.Variant {
+		return ""
+	}
+	return " --variant " + p.Variant
+}
+
+// hubClient is a client as the environment says.
+func hubClient(c *cli.Context) (*hub.Client, error) {
+	access, err := hub.AccessFrom(os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	return hub.New(hub.Environment(os.Getenv), access, hub.Options{Agent: "shammah-engine/" + version, PrivateRedirects: c.Bool("private-redirects")})
+}
+
+// download plans, shows the plan, asks agree (which may be nil), and downloads. out is for the plan, the program's
+// problems' stream for progress; with --json all goes to out.
+func download(ctx context.Context, c *cli.Context, name string, out io.Writer, agree func(*hub.Plan) error) (*hub.Plan, error) {
+	client, err := hubClient(c)
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	chain, err := provider.Chain(c.String("provider"))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	o := hub.PlanOptions{Variant: c.String("variant"), Provider: chain[0].Name}
+	if memory, err := sys.ReadMemory(); err == nil && o.Provider == provider.CPU {
+		o.Memory = memory.Available
+	}
+	p, err := client.Plan(ctx, name, o)
+	if err != nil {
+		return nil, err
+	}
+	asJSON := c.Command.Name == "pull" && c.Bool("json")
+	if asJSON {
+		printEvent(out, struct {
+			Kind string `json:"event"`
+			*hub.Plan
+		}{"plan", p})
+	} else {
+		showPlan(out, p)
+	}
+	if agree != nil {
+		if err := agree(p); err != nil {
+			return nil, err
+		}
+	}
+	if c.Bool("dry-run") {
+		return p, nil
+	}
+	var show display
+	switch {
+	case asJSON:
+		show = &jsonDisplay{out: out}
+	case isTerminal(c.App.ErrWriter) && os.Getenv("TERM") != "dumb":
+		show = newBar(c.App.ErrWriter)
+	default:
+		show = &lineDisplay{out: c.App.ErrWriter}
+	}
+	for event, err := range client.Pull(ctx, p) {
+		show.event(event, err)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+func showPlan(out io.Writer, p *hub.Plan) {
+	fmt.Fprintf(out, "%s at %.12s, variant %s\n", p.Repo, p.Commit, p.Variant)
+	for _, f := range p.Files {
+		fmt.Fprintf(out, "%12s  %s\n", humanize.IBytes(uint64(f.Size)), f.Path)
+	}
+	fmt.Fprintf(out, "%12s  in %d files", humanize.IBytes(uint64(p.Total())), len(p.Files))
+	switch {
+	case p.Missing == 0:
+		fmt.Fprintln(out, ", all here: they are checked")
+	case p.Missing < p.Total():
+		fmt.Fprintf(out, ", %s of them to download\n", humanize.IBytes(uint64(p.Missing)))
+	default:
+		fmt.Fprintln(out, " to download")
+	}
+	for _, warning := range p.Warnings {
+		fmt.Fprintf(out, "note: %s\n", warning)
+	}
+}
+
+func printEvent(out io.Writer, v any) {
+	e := json.NewEncoder(out)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v)
+}
+
+// findModel is the folder of a model. One that is not here is downloaded if --pull says so, or a person at a terminal does.
+func findModel(ctx context.Context, c *cli.Context, name string) (string, error) {
+	env := hub.Environment(os.Getenv)
+	dir, err := hub.Resolve(name, env)
+	person := isTerminal(c.App.Reader) && isTerminal(c.App.ErrWriter) && !c.Bool("json")
+	if err == nil || !hub.IsFetchable(err) || !c.Bool("pull") && !person {
+		return dir, err
+	}
+	agree := func(*hub.Plan) error {
+		fmt.Fprintf(c.App.ErrWriter, "%s is not here. Download it? [Y/n] ", name)
+		line, readErr := readAnswer(ctx, c.App.Reader)
+		if readErr != nil {
+			return readErr
+		}
+		if a := strings.ToLower(strings.TrimSpace(line)); a != "" && a != "y" && a != "yes" {
+			return err
+		}
+		return nil
+	}
+	if c.Bool("pull") {
+		agree = nil
+	}
+	if _, err := download(ctx, c, name, c.App.ErrWriter, agree); err != nil {
+		return "", interrupted(err)
+	}
+	return hub.Resolve(name, env)
+}
+
+// readAnswer reads one line and not a byte more: what follows is the conversation.
+func readAnswer(ctx context.Context, in io.Reader) (string, error) {
+	type answer struct {
+		line string
+		err  error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		var line []byte
+		for b := make([]byte, 1); ; {
+			n, err := in.Read(b)
+			if n == 1 && b[0] != '\n' && len(line) < 100 {
+				line = append(line, b[0])
+			}
+			if n == 1 && b[0] == '\n' || err == io.EOF && len(line) > 0 {
+				err = nil
+				got <- answer{string(line), err}
+				return
+			}
+			if err != nil {
+				got <- answer{"", errInterrupted}
+				return
+			}
+		}
+	}()
+	select {
+	case a := <-got:
+		return a.line, a.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}

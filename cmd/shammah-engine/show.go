@@ -1,0 +1,227 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+	"github.com/urfave/cli/v2"
+
+	"github.com/shammah/shammah-engine/engine/model"
+	"github.com/shammah/shammah-engine/engine/tiny"
+	"github.com/shammah/shammah-engine/internal/hub"
+)
+
+func showCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "show",
+		Usage:     "describe a model that is here, without loading it",
+		ArgsUsage: "MODEL",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "variant", Usage: "which `GRAPH` of several: q4, int8, fp16, fp32"},
+			&cli.IntFlag{Name: "context", Aliases: []string{"c"}, Usage: "estimate the memory for so many `TOKENS` (default: 4096, or the model's maximum if smaller)"},
+			&cli.BoolFlag{Name: "template", Usage: "print the chat template instead"},
+			&cli.BoolFlag{Name: "json", Usage: "print a JSON object"},
+		},
+		OnUsageError: usageError,
+		Action:       showAction,
+	}
+}
+
+// contextDefault is the context that a model is loaded with unless another is asked for.
+const contextDefault = 4096
+
+func showAction(c *cli.Context) error {
+	name, err := oneArgument(c, "a model")
+	if err != nil {
+		return err
+	}
+	spec, signature, err := describe(name, c.String("variant"))
+	if err != nil {
+		return err
+	}
+	if c.Bool("template") {
+		if spec.Template == "" {
+			return fmt.Errorf("show: %s has no chat template", spec.Name)
+		}
+		_, err := io.WriteString(c.App.Writer, strings.TrimSuffix(spec.Template, "\n")+"\n")
+		return err
+	}
+	context := min(contextDefault, spec.ContextMax)
+	if c.IsSet("context") {
+		if context = c.Int("context"); context < 1 || context > 1<<24 {
+			return fmt.Errorf("%w: show: --context is %d, expected 1 to %d", errUsage, context, 1<<24)
+		}
+	}
+	estimate, err := spec.MemoryEstimate(context)
+	if err != nil {
+		return err
+	}
+	d := description{spec, signature, context, estimate}
+	if c.Bool("json") {
+		printEvent(c.App.Writer, d.fields())
+		return nil
+	}
+	return table(c.App.Writer, d.lines)
+}
+
+// describe checks a model's files against its graph, which no runtime is needed for.
+func describe(name, variant string) (spec *model.Spec, signature model.Signature, err error) {
+	o := model.FindOptions{Variant: variant}
+	dir, err := hub.Resolve(name, hub.Environment(os.Getenv))
+	if err != nil {
+		return nil, signature, err
+	}
+	var f model.Files
+	if dir == "" {
+		f, err = model.Find(tiny.FS(), "", o)
+	} else {
+		f, err = model.Find(nil, dir, o)
+	}
+	if err != nil {
+		return nil, signature, err
+	}
+	if signature, err = f.Signature(); err != nil {
+		return nil, signature, err
+	}
+	spec, err = f.Load(signature)
+	return spec, signature, err
+}
+
+// description is a model with the memory that it takes at a context.
+type description struct {
+	*model.Spec
+	signature model.Signature
+	context   int
+	memory    model.Estimate
+}
+
+func (d description) files() (names []string) {
+	for _, name := range append([]string{d.Graph}, append(d.Data, d.Config, d.GenerationConfig, d.GenAIConfig, d.Tokenizer, d.TokenizerConfig, d.ChatTemplate)...) {
+		if name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// sampling is what the model's author recommends, in the words of the flags.
+func (d description) sampling() (list []string) {
+	s := d.Sampling
+	for _, v := range []struct {
+		name  string
+		value *float32
+	}{{"temperature", s.Temperature}, {"top-p", s.TopP}, {"min-p", s.MinP}, {"repetition-penalty", s.RepetitionPenalty},
+		{"presence-penalty", s.PresencePenalty}, {"frequency-penalty", s.FrequencyPenalty}} {
+		if v.value != nil {
+			list = append(list, v.name+" "+strconv.FormatFloat(float64(*v.value), 'g', 4, 32))
+		}
+	}
+	if s.TopK != nil {
+		list = append(list, fmt.Sprintf("top-k %d", *s.TopK))
+	}
+	if s.DoSample != nil && !*s.DoSample {
+		list = append(list, "greedy")
+	}
+	return list
+}
+
+func tensorText(t model.TensorInfo) string {
+	dims := make([]string, len(t.Shape))
+	for i, n := range t.Shape {
+		if dims[i] = strconv.FormatInt(n, 10); n < 0 {
+			dims[i] = "?"
+		}
+	}
+	return fmt.Sprintf("%s %s (%s)", t.Name, t.Type, strings.Join(dims, ", "))
+}
+
+func (d description) lines(line func(cells ...string)) {
+	several := func(title string, list []string) {
+		for _, s := range list {
+			line(title, s)
+			title = ""
+		}
+	}
+	line("model", d.Name)
+	line("family", d.Family)
+	if d.Parameters > 0 {
+		line("parameters", humanize.SIWithDigits(float64(d.Parameters), 2, ""))
+	}
+	line("variant", fmt.Sprintf("%s, layout %s, %s", d.Variant, d.Layout, size(d.Bytes)))
+	line("shape", fmt.Sprintf("%d layers, hidden %d, %d heads, %d of keys and values of %d, vocabulary %d", d.Layers, d.Hidden, d.Heads, d.KVHeads, d.HeadDim, d.Vocab))
+	line("context", fmt.Sprintf("at most %d tokens", d.ContextMax))
+	line("cache", d.cache())
+	if d.Dir != "" {
+		line("folder", d.Dir)
+	}
+	several("files", d.files())
+	in, out := d.tensors()
+	several("inputs", in)
+	several("outputs", out)
+	line("template", d.template())
+	line("ends of text", d.ends())
+	line("sampling", orDash(strings.Join(d.sampling(), ", ")))
+	m := d.memory
+	line("memory", fmt.Sprintf("about %s at a context of %d tokens: weights %s, their copies %s, keys and values %s, logits %s, the rest %s",
+		size(m.Total()), d.context, size(m.Weights), size(m.Prepack), size(m.KV), size(m.Logits), size(m.Overhead)))
+	several("warnings", d.Warnings)
+}
+
+func (d description) cache() string {
+	switch {
+	case len(d.Past) == 0:
+		return "none: each token costs as much as the whole text"
+	case d.Shared:
+		return d.KVType + ", one buffer for past and present"
+	}
+	return d.KVType + ", past and present apart"
+}
+
+func (d description) template() string {
+	if d.Template == "" {
+		return "none"
+	}
+	return fmt.Sprintf("%s, %d bytes (--template prints it)", d.TemplateSource, len(d.Template))
+}
+
+func (d description) ends() string {
+	words := make([]string, len(d.End))
+	for i, id := range d.End {
+		words[i] = strconv.Itoa(int(id))
+	}
+	return orDash(strings.Join(words, ", "))
+}
+
+// tensors are the graph's inputs and outputs; the layers of a cache are one line.
+func (d description) tensors() (in, out []string) {
+	kv := map[string]int{}
+	for i := range d.Past {
+		kv[d.Past[i].Key], kv[d.Past[i].Value] = i, i
+		kv[d.Present[i].Key], kv[d.Present[i].Value] = i, i
+	}
+	short := func(list []model.TensorInfo) (texts []string) {
+		for _, t := range list {
+			if layer, ok := kv[t.Name]; !ok {
+				texts = append(texts, tensorText(t))
+			} else if layer == 0 {
+				texts = append(texts, tensorText(t)+fmt.Sprintf(", and so on for %d layers", d.Layers))
+			}
+		}
+		return texts
+	}
+	return short(d.signature.Inputs), short(d.signature.Outputs)
+}
+
+func (d description) fields() map[string]any {
+	return map[string]any{
+		"model": d.Name, "family": d.Family, "parameters": d.Parameters, "variant": d.Variant, "layout": d.Layout.String(), "bytes": d.Bytes,
+		"layers": d.Layers, "hidden": d.Hidden, "heads": d.Heads, "kv_heads": d.KVHeads, "head_dim": d.HeadDim, "vocabulary": d.Vocab,
+		"context_max": d.ContextMax, "folder": d.Dir, "files": d.files(), "inputs": d.signature.Inputs, "outputs": d.signature.Outputs, "template": d.TemplateSource,
+		"ends": d.End, "sampling": d.sampling(), "warnings": d.Warnings, "context": d.context,
+		"memory": map[string]int64{"total": d.memory.Total(), "weights": d.memory.Weights, "copies": d.memory.Prepack, "kv": d.memory.KV, "logits": d.memory.Logits, "rest": d.memory.Overhead},
+	}
+}
