@@ -35,7 +35,7 @@ func (f *File) changingTypes(vars map[string]bool) (problems []Problem) {
 		for _, s := range decl.Specs {
 			spec := s.(*ast.ValueSpec)
 			for _, id := range spec.Names {
-				vars[id.Name] = true
+				vars[id.Name] = id.Name != "_"
 			}
 			if changing(spec.Type) || slices.ContainsFunc(spec.Values, changing) {
 				problems = append(problems, f.at(spec, "%s is a package-level variable that changes", spec.Names[0].Name))
