@@ -221,7 +221,7 @@ func TestArgmaxF16SpecialAtEachPlace(t *testing.T) {
 func TestArgmaxF16EveryPattern(t *testing.T) {
 	onEachRung(t, func(t *testing.T) {
 		for a := range 1 << 16 {
-			for _, b := range []uint16{0, 0x8000, 1, 0x8001, 0x3ff, 0x400, halfOne, 0xbc00, 0x7bff, halfLowest, halfMasked, uint16(a)} {
+			for _, b := range []uint16{0x8000, 1, 0xbc00, halfLowest, uint16(a)} {
 				checkArgmaxF16(t, "pair", []uint16{uint16(a), b})
 				checkArgmaxF16(t, "pair", []uint16{b, uint16(a)})
 			}

@@ -1,7 +1,6 @@
 // The ladder: which kernels run on this machine, chosen once and kept in the only global of the package.
 #include "rungs.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -122,6 +121,13 @@ void cpu_softmax(float *x, size_t n, float scale) {
         }
         return;
     }
-    // An infinite scale would make 0 * Inf of the largest value; the largest float has the same limit without it.
-    r->softmax(x, n, x[top.found], scale < FLT_MAX ? scale : FLT_MAX);
+    float best = x[top.found];
+    if (scale == INFINITY) { // 0 * Inf would be NaN: the same result out of values that are the best or masked
+        for (size_t i = 0; i < n; i++) {
+            x[i] = x[i] == best ? 0 : -INFINITY;
+        }
+        best = 0;
+        scale = 1;
+    }
+    r->softmax(x, n, best, scale);
 }

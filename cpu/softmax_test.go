@@ -126,6 +126,7 @@ func TestSoftmaxTable(t *testing.T) {
 			{"out of reach", []float32{0, -1000, 0}, 1, []float32{0.5, 0, 0.5}},
 			{"the difference overflows", []float32{3e38, -3e38}, 1, []float32{1, 0}},
 			{"infinite scale", []float32{2, 1, 2, masked}, inf, []float32{0.5, 0, 0.5, 0}},
+			{"infinite scale, hardly different", []float32{0, denorm, -zero}, inf, []float32{0, 1, 0}},
 			{"all masked", []float32{masked, masked}, 1, []float32{nan, nan}},
 			{"NaN", []float32{1, nan, 2}, 1, []float32{nan, nan, nan}},
 			{"+Inf", []float32{1, inf}, 1, []float32{nan, nan}},
