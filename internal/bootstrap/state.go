@@ -69,12 +69,19 @@ func (s State) progress() string {
 		parts = append(parts, fmt.Sprintf("file %d of %d", s.File, s.Files))
 	}
 	if s.Total > 0 {
-		parts = append(parts, fmt.Sprintf("%d%% of %.1f GB", min(100, int(100*float64(s.Bytes)/float64(s.Total))), float64(s.Total)/1e9))
+		parts = append(parts, fmt.Sprintf("%d%% of %s", min(100, int(100*float64(s.Bytes)/float64(s.Total))), size(s.Total)))
 	}
 	if len(parts) == 0 {
 		return ""
 	}
 	return " (" + strings.Join(parts, ", ") + ")"
+}
+
+func size(bytes int64) string {
+	if bytes < 1e8 {
+		return fmt.Sprintf("%.1f MB", float64(bytes)/1e6)
+	}
+	return fmt.Sprintf("%.1f GB", float64(bytes)/1e9)
 }
 
 func (s State) because() string {

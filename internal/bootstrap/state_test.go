@@ -13,7 +13,7 @@ func TestStateInWords(t *testing.T) {
 		{State{}, "is being prepared"},
 		{State{Phase: Downloading}, "is being downloaded"},
 		{State{Phase: Downloading, File: 2, Files: 5, Bytes: 640e6, Total: 1600e6}, "is being downloaded (file 2 of 5, 40% of 1.6 GB)"},
-		{State{Phase: Downloading, Bytes: 7, Total: 5}, "is being downloaded (100% of 0.0 GB)"},
+		{State{Phase: Downloading, Bytes: 7e6, Total: 5e6}, "is being downloaded (100% of 5.0 MB)"},
 		{State{Phase: Loading}, "is being loaded"},
 		{State{Phase: Ready, Provider: "CPU"}, "is ready on CPU"},
 		{State{Phase: Ready}, "is ready"},

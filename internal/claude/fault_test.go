@@ -213,17 +213,17 @@ func TestFStreamBreaks(t *testing.T) {
 		words string
 	}{
 		{"connection cut", fake.Then(begun, fake.Cut), "closed the connection"},
-		{"closed in good order but without an end", begun, "closed the connection before its end"},
-		{"after the finish reason", fake.Then(begun, fake.Stream(fake.Event("message_delta", `{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":2}}`))), "before its end"},
+		{"closed in good order but without an end", begun, "closed the connection before the end of the answer"},
+		{"after the finish reason", fake.Then(begun, fake.Stream(fake.Event("message_delta", `{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":2}}`))), "before the end of the answer"},
 		{"error event", fake.Then(begun, fake.Stream(fake.Failure("overloaded_error", "Overloaded"))), "overloaded"},
 		{"key refused", fake.Then(begun, fake.Stream(fake.Failure("authentication_error", fake.Canary))), "[key]"},
 		{"garbage", fake.Then(begun, fake.Stream(fake.Event("content_block_delta", "{nonsense"))), "no answer of the Messages API"},
-		{"half an event", fake.Then(begun, fake.Stream("event: content_block_delta\ndata: {\"type\"")), "before its end"},
+		{"half an event", fake.Then(begun, fake.Stream("event: content_block_delta\ndata: {\"type\"")), "before the end of the answer"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			api := fake.New(c.step)
 			text, usage, err := read(t, t.Context(), client(t, api.Serve(t), nil), hello)
-			want(t, err, CodeBroken, "the answer broke off", c.words)
+			want(t, err, CodeBroken, c.words)
 			if text != "half an answer" || usage != nil || len(api.Requests()) != 1 {
 				t.Errorf("got %q, usage %v, %d requests", text, usage, len(api.Requests()))
 			}

@@ -156,14 +156,12 @@ func (a *answer) event(e anthropic.MessageStreamEventUnion) (last bool) {
 // broken is the error of an answer that began and did not end.
 func (a *answer) broken(cause *Error) *Error {
 	if cause == nil {
-		return fail(CodeBroken, "the answer broke off: %s closed the connection before its end", a.client.host).isDown()
+		return fail(CodeBroken, "%s closed the connection before the end of the answer", a.client.host).isDown()
 	}
 	if cause.Code == CodeCancelled {
 		return cause
 	}
-	e := fail(CodeBroken, "the answer broke off: %s", cause.Text)
-	e.down = cause.down
-	return e
+	return &Error{Code: CodeBroken, Text: cause.Text, down: cause.down}
 }
 
 // spend counts an answer against the budget. One that broke off has told no figure, and four bytes are about a token.
