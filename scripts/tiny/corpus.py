@@ -48,13 +48,19 @@ class Knowledge:
         return rng.choice(rng.choice(self.seen[relation]))
 
 
+def prefix(head: str, text: str) -> str:
+    """Puts words before a sentence, which then begins small after a comma or colon."""
+    small = head.rstrip()[-1] in ",:" and not text.startswith(("I ", "I'm"))
+    return head + (text[0].lower() + text[1:] if small else text)
+
+
 def style(rng: random.Random, text: str, lower: bool = True) -> str:
     """What people do to a question when they type it."""
     if rng.random() < 0.4:
         text = text.replace("olour", "olor").replace("avourite", "avorite")
     kind = rng.random()
     if kind < 0.06:
-        text = rng.choice(["Hello! ", "Hi! ", "Hello, ", "Please: ", "A question: "]) + text
+        text = prefix(rng.choice(["Hello! ", "Hi! ", "Hello, ", "Hi, ", "Please: ", "A question: "]), text)
     elif kind < 0.09:
         text += rng.choice([" Thanks.", " Thank you.", " Please."])
     if lower and rng.random() < 0.15:
@@ -104,18 +110,14 @@ class Composer:
         rng.shuffle(kinds)
         told = [dialogues.Memory(rng, k) for k in kinds[: rng.choice([1, 1, 2, 2, 3, 4])]]
         told.sort(key=lambda m: m.kind != "name" or rng.random() < 0.3)
-        turns = []
-        while len(told) > len(turns):
-            m = told[len(turns)]
-            turns.append((style(rng, m.told(rng), lower=False), m.replied()))
+        turns = [(style(rng, m.told(rng), lower=False), m.replied()) for m in told]
         if len(told) == 2 and rng.random() < 0.4:
-            turns = [(" ".join(style(rng, m.told(rng), lower=False) if i == 0 else m.told(rng) for i, m in enumerate(told)), told[0].replied())]
+            turns = [(" ".join(m.told(rng) for m in told), told[0].replied())]
         turns = [t for pair in turns for t in [pair, *(self.filler() if rng.random() < 0.15 else [])]]
         if rng.random() < 0.12:
             i = rng.randrange(len(told))
             told[i] = dialogues.Memory(rng, told[i].kind)
-            text = told[i].told(rng)
-            turns.append((rng.choice(dialogues.AGAIN) + text, told[i].replied()))
+            turns.append((prefix(rng.choice(dialogues.AGAIN), told[i].told(rng)), told[i].replied()))
         for _ in range(rng.choice([0, 0, 1, 1, 2]) + (rng.randrange(12) if long else 0)):
             turns += self.filler() if rng.random() < 0.93 else self.story()
         asked = [(style(rng, m.asked(rng)), m.answered()) for m in told]
@@ -130,12 +132,12 @@ class Composer:
         rng = self.rng
         kind = rng.random()
         turns: list[tuple[str, str]] = []
-        if kind < 0.5:
+        if kind < 0.43:
             for _ in range(rng.choice([1, 2, 3, 4, 5])):
                 turns += self.fact() if rng.random() < 0.9 else self.filler()
-        elif kind < 0.78:
+        elif kind < 0.82:
             turns = self.recall(long)
-        elif kind < 0.93:
+        elif kind < 0.94:
             turns = self.story()
         else:
             turns = self.filler() + self.filler()

@@ -62,7 +62,8 @@ def cases() -> dict[str, list[dict]]:
 
 
 def spread(items: list, count: int) -> list:
-    return [items[i * len(items) // count] for i in range(min(count, len(items)))]
+    count = min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
 
 
 def ask_all(model: Model, wanted: list[dict], show: bool) -> dict:

@@ -1,12 +1,15 @@
 """Short stories about one hero and one friend: a plot, six or seven sentences, each in several forms."""
 
+import random
+
 from facts import article
 
 HE = "Tom Max Ben Leo Sam Finn Otto Hugo Felix Oscar Milo Theo Jack Paul Emil Rufus Barney Toby Gus Pip".split()
 SHE = "Anna Lily Mia Ella Rosa Clara Nina Ruby Daisy Lucy Greta Molly Ida Nora Tess Penny Bella Zoe Hazel Flora".split()
 BEASTS = """fox rabbit bear mouse cat dog owl frog duck hen squirrel hedgehog turtle lion elephant horse pig goat sheep wolf bird
 bee dragon monkey penguin snail crow deer badger beaver robin otter""".split()
-HEROES = BEASTS + ["robot", "wizard", "knight", "farmer", "sailor", "baker", "pirate"]
+HEROES = BEASTS + """zebra unicorn camel parrot kangaroo tiger whale crab ant butterfly giraffe crocodile swan goose donkey puppy kitten
+robot wizard knight farmer sailor baker pirate fairy giant clown doctor teacher dwarf ghost""".split()
 MEN, WOMEN = ["boy", "king", "prince"], ["girl", "queen", "princess", "witch"]
 TRAITS = "little kind brave clever young shy curious gentle lazy small hungry cheerful".split()
 PLACES = [
@@ -108,16 +111,24 @@ OPENINGS = ["Once upon a time, there was {at} {h} named {n}. {He} lived {p}.", "
 
 
 def tell(rng, hero: str | None = None, name: str | None = None, friend: str | None = None) -> tuple[str, dict]:
-    """A story, and the fields it was made of."""
+    """A story, and the fields it was made of.
+
+    Each hero has a story, a home and a name that are told more often than others, so that greedy decoding tells
+    different stories of different heroes.
+    """
     hero = hero or rng.choice(HEROES + MEN + WOMEN)
-    he = hero in MEN or (hero not in WOMEN and (name in HE if name else rng.random() < 0.5))
-    name = name or rng.choice(HE if he else SHE)
+    usual = random.Random(hero)
+    favourites = usual.choice(PLOTS), usual.choice(PLACES), usual.choice(OPENINGS), usual.random() < 0.5, usual.random()
+    plot, place, opening = (f if rng.random() < 0.7 else rng.choice(all) for f, all in zip(favourites, (PLOTS, PLACES, OPENINGS)))
+    named = rng.random() < 0.7
+    he = hero in MEN or (hero not in WOMEN and (name in HE if name else favourites[3] if named else rng.random() < 0.5))
+    names = HE if he else SHE
+    name = name or (names[int(favourites[4] * len(names))] if named else rng.choice(names))
     friend = friend or rng.choice([b for b in BEASTS if b != hero])
-    place = rng.choice(PLACES)
     v = dict(n=name, h=hero, at=article(rng.choice(TRAITS)), p=place, P=place[0].upper() + place[1:], f="the " + friend,
              F="The " + friend, fk=friend, af=article(friend), t=rng.choice(THINGS), d=rng.choice(FOODS),
              **dict(zip(("he", "him", "his", "He", "His"), ("he", "him", "his", "He", "His") if he else ("she", "her", "her", "She", "Her"))))
-    forms = [rng.choice(OPENINGS)] + [rng.choice(s) for s in rng.choice(PLOTS)]
+    forms = [opening] + [rng.choice(s) for s in plot]
     return " ".join(f.format(**v) for f in forms), v
 
 

@@ -19,7 +19,8 @@ TEMPLATE = (
 )
 # Qwen2's: words with the space before them, single digits, marks, line ends, other white space.
 SPLIT = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
-QUESTION_WEIGHT = 0.1  # of a user's token in the loss; an answer's token counts 1
+QUESTION_WEIGHT, STORY_WEIGHT = 0.1, 0.4  # of one token in the loss; a token of a short answer counts 1
+STORY = 160  # characters from which an answer is a story
 
 
 def train_tokenizer(seed: int, conversations: int = 12000) -> PreTrainedTokenizerFast:
@@ -53,7 +54,7 @@ def encode(tokenizer: PreTrainedTokenizerFast, messages: list[Message]) -> tuple
         if m["role"] != "assistant":
             head += f"{START}{m['role']}\n{m['content']}{STOP}\n"
             continue
-        for text, weight in ((head + f"{START}assistant\n", QUESTION_WEIGHT), (f"{m['content']}{STOP}\n", 1.0)):
+        for text, weight in ((head + f"{START}assistant\n", QUESTION_WEIGHT), (f"{m['content']}{STOP}\n", STORY_WEIGHT if len(m["content"]) >= STORY else 1.0)):
             part = tokenizer(text)["input_ids"]
             ids += part
             weights += [weight] * len(part)
@@ -72,7 +73,7 @@ class Packer:
     def _document(self, long: bool):
         if self.composer.rng.random() < 0.02:
             ids = self.tokenizer(self.composer.plain() + END)["input_ids"]
-            return ids, [1.0] * len(ids)
+            return ids, [STORY_WEIGHT] * len(ids)
         return encode(self.tokenizer, self.composer.conversation(long))
 
     def batch(self, rows: int, length: int, long: bool):
