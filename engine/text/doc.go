@@ -2,12 +2,12 @@
 //
 // It is the only importer of github.com/daulet/tokenizers and of the Rust static library in
 // third_party/text, which implements that package's C functions and some more. A tokenizer is opened,
-// encodes ordinary text, and is closed through daulet/tokenizers; what that package cannot say goes to
-// the same C object directly, so that a tokenizer is in memory once:
+// checked, sized and closed through daulet/tokenizers. Text goes to the same C object by our functions,
+// so that it is in memory once, because that package
 //
-//   - text that holds NUL bytes (the package passes C strings, which end there), in both directions;
-//   - the reason of a failure (the package gives an empty result);
-//   - streaming decode, id <-> token, and prompts whose content cannot make control tokens.
+//   - passes C strings, which end at the first NUL byte, in both directions;
+//   - gives an empty result where encoding or decoding fails, without the reason;
+//   - has no streaming decode, no id <-> token, and no prompts whose content cannot make control tokens.
 //
 // Files and templates come from the internet: everything bad in them is an error, never a crash.
 package text

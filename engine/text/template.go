@@ -4,7 +4,6 @@ package text
 import "C"
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
@@ -104,9 +103,9 @@ func (t *Tokenizer) EncodePrompt(p Prompt) ([]int32, error) {
 }
 
 func (t *Template) render(vars map[string]any, handle unsafe.Pointer) (string, rune, error) {
-	data, err := json.Marshal(vars)
+	data, err := marshal(vars)
 	if err != nil {
-		return "", 0, fmt.Errorf("text: render template: variables: %w", err)
+		return "", 0, err
 	}
 	t.mu.RLock()
 	defer t.mu.RUnlock()

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"reflect"
-	"strings"
 	"sync"
 	"unsafe"
 
@@ -97,24 +96,15 @@ func (t *Tokenizer) Close() error {
 	return t.tok.Close()
 }
 
-// Encode turns text into ids. What is not UTF-8 in it is read as U+FFFD.
+// Encode turns text into ids. What is not UTF-8 in it is read as U+FFFD; more than 8 MB are refused.
 func (t *Tokenizer) Encode(s string, o EncodeOptions) ([]int32, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if t.handle == nil {
 		return nil, ErrClosed
 	}
-	if s != "" && !o.Plain && len(s) <= ordinaryMax && strings.IndexByte(s, 0) < 0 {
-		if e := t.tok.EncodeWithOptions(s, o.AddSpecial); len(e.IDs) > 0 {
-			return int32s(e.IDs), nil
-		}
-		// Nothing came back: the other way says why, or that it is so.
-	}
 	return t.encode(s, o, 0)
 }
-
-// ordinaryMax bounds the texts that are worth a second copy as a C string.
-const ordinaryMax = 1 << 20
 
 // encode passes the text with its length. A mark other than 0 is a character that breaks control
 // tokens and does not count otherwise. The caller holds the lock.
@@ -128,11 +118,6 @@ func (t *Tokenizer) encode(s string, o EncodeOptions, mark rune) ([]int32, error
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(ids))), int(r.len)), borrow(r))
 	C.shammah_text_free(r.data, r.len)
 	return ids, nil
-}
-
-// int32s is ids as the runtime wants them; ids are checked to be small when a tokenizer is loaded.
-func int32s(ids []uint32) []int32 {
-	return unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(ids))), len(ids))
 }
 
 // Decode turns ids into text. An id without a token has no text, as models have more rows than

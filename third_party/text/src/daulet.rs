@@ -5,10 +5,13 @@
 use std::ffi::{c_char, c_void, CStr, CString};
 use std::path::Path;
 use std::ptr;
+use std::sync::Arc;
 
 use hf::{TruncationDirection, TruncationParams};
 
+use crate::cell;
 use crate::check;
+use crate::encode;
 use crate::guard;
 use crate::handle::Handle;
 
@@ -69,7 +72,7 @@ pub unsafe extern "C" fn tokenizers_from_bytes(
     error: *mut *mut c_char,
 ) -> *mut c_void {
     opened(error, || {
-        let handle = Handle::load(bytes(config, len as usize))?;
+        let handle = Handle::load(bytes(config, len as usize).to_vec())?;
         match options.as_ref() {
             Some(options) if options.encode_special_tokens => handle.adjust(|t| {
                 t.set_encode_special_tokens(true);
@@ -96,7 +99,7 @@ pub unsafe extern "C" fn tokenizers_from_bytes_with_truncation(
             1 => TruncationDirection::Right,
             other => return Err(format!("truncation direction {other} is neither 0 (left) nor 1 (right)")),
         };
-        Handle::load(bytes(config, len as usize))?.adjust(|t| {
+        Handle::load(bytes(config, len as usize).to_vec())?.adjust(|t| {
             let params = TruncationParams { max_length: max_len as usize, direction, ..Default::default() };
             t.with_truncation(Some(params)).map_err(|e| e.to_string())?;
             Ok(())
@@ -117,7 +120,7 @@ pub unsafe extern "C" fn tokenizers_from_file(path: *const c_char, error: *mut *
         if size > check::FILE_MAX as u64 {
             return Err(format!("{path} has {size} bytes, at most {} are read", check::FILE_MAX));
         }
-        Handle::load(&std::fs::read(path).map_err(|e| format!("{path}: {e}"))?)
+        Handle::load(std::fs::read(path).map_err(|e| format!("{path}: {e}"))?)
     })
 }
 
@@ -148,9 +151,15 @@ pub unsafe extern "C" fn tokenizers_encode(
         return Buffer::EMPTY;
     }
     let message = CStr::from_ptr(message).to_string_lossy();
+    let len = message.len();
+    if len > encode::TEXT_MAX {
+        return Buffer::EMPTY;
+    }
     guard::run(|| {
-        let tokenizer = &handle.0.tokenizer;
-        let e = tokenizer.encode(message, options.add_special_tokens).map_err(|e| e.to_string())?;
+        let (text, special) = (Arc::clone(&handle.0), options.add_special_tokens);
+        let message = message.into_owned();
+        let encode = move || text.tokenizer.encode(message, special).map_err(|e| e.to_string());
+        let e = cell::run(encode::allowance(len), encode)??;
         let len = u32::try_from(e.len()).map_err(|e| e.to_string())?;
         let column = |wanted: bool, values: &[u32]| if wanted { leak(values.to_vec()) } else { ptr::null_mut() };
         let mut buffer = Buffer { ids: leak(e.get_ids().to_vec()), len, ..Buffer::EMPTY };

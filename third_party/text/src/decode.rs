@@ -3,12 +3,14 @@
 //! For nearly all decoders the text of a token depends on nothing but the token and whether it is the
 //! first, so the bytes of every token are worked out once, at load. A stream then joins bytes and
 //! holds back a rune whose end is still to come. Decoding a whole list is the same stream, so the
-//! two cannot disagree. The few decoders that look further are left to the crate's own stream.
+//! two cannot disagree. The few decoders that look further, of speech and of models before 2019, are
+//! refused.
 
 use std::sync::Arc;
 
 use hf::{Decoder, DecoderWrapper, Tokenizer};
 
+use crate::guard;
 use crate::handle::Text;
 
 const SPECIAL: u8 = 1;
@@ -19,7 +21,7 @@ pub struct Pieces {
     bytes: Vec<u8>,
     ends: Vec<u32>,
     flags: Vec<u8>,
-    scheme: Option<Scheme>,
+    scheme: Scheme,
 }
 
 /// How the tokens' texts are joined.
@@ -48,10 +50,9 @@ enum Bytes {
 }
 
 impl Scheme {
-    /// None if the decoder is of a kind that must see more than one token.
-    fn new(decoder: Option<&DecoderWrapper>) -> Option<Scheme> {
+    fn new(decoder: Option<&DecoderWrapper>) -> Result<Scheme, String> {
         let Some(decoder) = decoder else {
-            return Some(Scheme { joint: " ", ..Scheme::default() });
+            return Ok(Scheme { joint: " ", ..Scheme::default() });
         };
         let steps = match decoder {
             DecoderWrapper::Sequence(s) => s.get_decoders(),
@@ -60,27 +61,27 @@ impl Scheme {
         let mut scheme = Scheme::default();
         let mut fused = false;
         for (i, step) in steps.iter().enumerate() {
+            let by_token = !fused && scheme.bytes == Bytes::None;
             match step {
                 DecoderWrapper::ByteLevel(_) if steps.len() == 1 => scheme.bytes = Bytes::Level,
-                DecoderWrapper::ByteFallback(_) if !fused && scheme.bytes == Bytes::None => scheme.bytes = Bytes::Fallback,
+                DecoderWrapper::ByteFallback(_) if by_token => scheme.bytes = Bytes::Fallback,
                 DecoderWrapper::Fuse(_) => fused = true,
                 DecoderWrapper::Strip(s) if fused && s.stop == 0 && i + 1 == steps.len() => {
                     scheme.strip = Some((s.content, s.start));
                 }
-                DecoderWrapper::Replace(_) | DecoderWrapper::Strip(_) if !fused && scheme.bytes == Bytes::None => {
-                    if matches!(step, DecoderWrapper::Strip(s) if s.stop > 0) {
-                        return None; // the crate panics on a token shorter than the cut
-                    }
-                    scheme.steps.push(step.clone());
-                }
-                DecoderWrapper::Metaspace(_) | DecoderWrapper::WordPiece(_) if !fused && scheme.bytes == Bytes::None => {
+                DecoderWrapper::Strip(s) if by_token && s.stop == 0 => scheme.steps.push(step.clone()),
+                DecoderWrapper::Replace(_) if by_token => scheme.steps.push(step.clone()),
+                DecoderWrapper::Metaspace(_) | DecoderWrapper::WordPiece(_) if by_token => {
                     scheme.first_differs = true;
                     scheme.steps.push(step.clone());
                 }
-                _ => return None,
+                _ => {
+                    let step = serde_json::to_string(step).unwrap_or_default();
+                    return Err(guard::one_line(&format!("step {} of the decoder cannot be streamed: {step}", i + 1)));
+                }
             }
         }
-        Some(scheme)
+        Ok(scheme)
     }
 
     /// The bytes of one token, as the first of a text or later in it.
@@ -126,12 +127,12 @@ fn level(c: char) -> Option<u8> {
 }
 
 impl Pieces {
-    pub fn new(tokenizer: &Tokenizer, size: u32) -> Pieces {
+    pub fn new(tokenizer: &Tokenizer, size: u32) -> Result<Pieces, String> {
         let mut pieces = Pieces {
             bytes: Vec::new(),
             ends: Vec::with_capacity(size as usize),
             flags: Vec::with_capacity(size as usize),
-            scheme: Scheme::new(tokenizer.get_decoder()),
+            scheme: Scheme::new(tokenizer.get_decoder())?,
         };
         let added = tokenizer.get_added_vocabulary();
         for id in 0..size {
@@ -141,18 +142,20 @@ impl Pieces {
                 if added.is_special_token(&token) {
                     flags |= SPECIAL;
                 }
-                if let Some(bytes) = pieces.scheme.as_ref().and_then(|s| s.bytes(token, false).ok()) {
-                    if std::str::from_utf8(&bytes).is_ok() {
-                        flags |= VALID;
-                    }
-                    pieces.bytes.extend_from_slice(&bytes);
+                let bytes = pieces.scheme.bytes(token, false)?;
+                if std::str::from_utf8(&bytes).is_ok() {
+                    flags |= VALID;
                 }
+                pieces.bytes.extend_from_slice(&bytes);
             }
             pieces.ends.push(pieces.bytes.len() as u32);
             pieces.flags.push(flags);
         }
+        if u32::try_from(pieces.bytes.len()).is_err() {
+            return Err("the tokens together are longer than 4 GB".into());
+        }
         pieces.bytes.shrink_to_fit();
-        pieces
+        Ok(pieces)
     }
 
     /// The highest id plus one.
@@ -181,19 +184,7 @@ pub struct Stream {
     /// The beginning of a rune that is not yet complete, at most three bytes.
     held: Vec<u8>,
     out: String,
-    window: Window,
 }
-
-/// The state of the crate's own stream, for decoders that look beyond one token.
-#[derive(Default)]
-struct Window {
-    ids: Vec<u32>,
-    prefix: String,
-    prefix_index: usize,
-}
-
-/// A window that grows beyond this without giving text is given out as it is.
-const WINDOW_MAX: usize = 128;
 
 impl Stream {
     pub fn new(text: Arc<Text>, keep_special: bool) -> Stream {
@@ -204,7 +195,6 @@ impl Stream {
             strip: 0,
             held: Vec::with_capacity(8),
             out: String::new(),
-            window: Window::default(),
         };
         stream.reset();
         stream
@@ -213,8 +203,7 @@ impl Stream {
     pub fn reset(&mut self) {
         self.first = true;
         self.held.clear();
-        self.window = Window::default();
-        self.strip = self.text.pieces.scheme.as_ref().and_then(|s| s.strip).map_or(0, |s| s.1);
+        self.strip = self.text.pieces.scheme.strip.map_or(0, |s| s.1);
     }
 
     /// The text that became certain with this token, valid until the next call. An id that the
@@ -226,10 +215,10 @@ impl Stream {
     }
 
     /// What was held back, with U+FFFD for a rune that never ended.
-    pub fn flush(&mut self) -> Result<&str, String> {
+    pub fn flush(&mut self) -> &str {
         self.out.clear();
-        self.finish()?;
-        Ok(&self.out)
+        self.finish();
+        &self.out
     }
 
     fn append(&mut self, id: u32) -> Result<(), String> {
@@ -238,7 +227,7 @@ impl Stream {
         if flags & SPECIAL != 0 && !self.keep_special {
             return Ok(());
         }
-        let Some(scheme) = &text.pieces.scheme else { return self.append_window(id) };
+        let scheme = &text.pieces.scheme;
         let first = std::mem::replace(&mut self.first, false);
         if first && scheme.first_differs {
             let token = text.tokenizer.id_to_token(id).unwrap_or_default();
@@ -282,39 +271,11 @@ impl Stream {
         }
     }
 
-    fn append_window(&mut self, id: u32) -> Result<(), String> {
-        let text = Arc::clone(&self.text);
-        let w = &mut self.window;
-        let step = hf::step_decode_stream(
-            &*text.tokenizer, vec![id], !self.keep_special, &mut w.ids, &mut w.prefix, &mut w.prefix_index,
-        );
-        match step.map_err(|e| e.to_string())? {
-            Some(new) => self.out.push_str(&new),
-            None if w.ids.len() > WINDOW_MAX => self.finish_window()?,
-            None => {}
-        }
-        Ok(())
-    }
-
-    fn finish_window(&mut self) -> Result<(), String> {
-        let w = std::mem::take(&mut self.window);
-        if w.ids.is_empty() {
-            return Ok(());
-        }
-        let all = self.text.tokenizer.decode(&w.ids, !self.keep_special).map_err(|e| e.to_string())?;
-        self.out.push_str(all.strip_prefix(w.prefix.as_str()).unwrap_or(&all));
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<(), String> {
-        if self.text.pieces.scheme.is_none() {
-            return self.finish_window();
-        }
+    fn finish(&mut self) {
         if !self.held.is_empty() {
             self.held.clear();
             self.out.push('\u{FFFD}');
         }
-        Ok(())
     }
 }
 
@@ -348,13 +309,10 @@ impl Text {
     /// Decodes a whole list: a stream pushed and flushed at once.
     pub fn decode(self: &Arc<Text>, ids: &[u32], keep_special: bool) -> Result<String, String> {
         let mut stream = Stream::new(Arc::clone(self), keep_special);
-        if self.pieces.scheme.is_none() {
-            return self.tokenizer.decode(ids, !keep_special).map_err(|e| e.to_string());
-        }
         for &id in ids {
             stream.append(id)?;
         }
-        stream.finish()?;
+        stream.finish();
         Ok(stream.out)
     }
 }

@@ -85,7 +85,7 @@ pub unsafe extern "C" fn shammah_text_encode(
     plain: bool,
     mark: u32,
 ) -> Reply {
-    let ids = guard::run(|| handle.0.encode(&text(data, len), add_special, plain, char::from_u32(mark).filter(|_| mark != 0)));
+    let ids = guard::run(|| handle.0.encode(text(data, len).into_owned(), add_special, plain, char::from_u32(mark).filter(|_| mark != 0)));
     match ids {
         Ok(ids) => Reply::bytes(ids.iter().flat_map(|id| id.to_ne_bytes()).collect(), OK, 0),
         Err(message) => Reply::error(message),
@@ -174,7 +174,7 @@ pub unsafe extern "C" fn shammah_text_stream_push(stream: &mut Stream, id: u32) 
 /// As push.
 #[no_mangle]
 pub unsafe extern "C" fn shammah_text_stream_flush(stream: &mut Stream) -> Reply {
-    match guard::run(|| stream.flush().map(Reply::borrowed)) {
+    match guard::run(|| Ok(Reply::borrowed(stream.flush()))) {
         Ok(reply) => reply,
         Err(message) => Reply::error(message),
     }

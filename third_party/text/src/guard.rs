@@ -19,7 +19,7 @@ pub fn run<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             if GUARDED.with(Cell::get) {
-                MESSAGE.with(|m| *m.borrow_mut() = one_line(&info.to_string()));
+                MESSAGE.with(|m| *m.borrow_mut() = describe(info));
             } else {
                 previous(info);
             }
@@ -33,8 +33,19 @@ pub fn run<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
         if !payload.is::<String>() && !payload.is::<&'static str>() {
             std::mem::forget(payload);
         }
-        Err(MESSAGE.with(|m| format!("internal panic: {}", m.take())))
+        Err(MESSAGE.with(|m| format!("panic: {}", m.take())))
     })
+}
+
+/// What a panic says and where, without the folders of the machine that built this.
+fn describe(info: &panic::PanicHookInfo) -> String {
+    let payload = info.payload();
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("unknown");
+    let place = info.location().map_or((String::new(), 0), |at| {
+        (at.file().rsplit(['/', '\\']).next().unwrap_or_default().to_string(), at.line())
+    });
+    one_line(&format!("{text} ({} line {})", place.0, place.1))
 }
 
 /// Error texts are one line and of bounded length, whatever the file put into them.

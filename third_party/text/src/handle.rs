@@ -1,9 +1,11 @@
 //! The tokenizer behind a C handle.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hf::Tokenizer;
 
+use crate::cell::{self, Allowance};
 use crate::decode::Pieces;
 use crate::mark::Controls;
 use crate::{check, guard};
@@ -20,23 +22,28 @@ pub struct Handle(pub Arc<Text>);
 
 impl Handle {
     /// Loads a tokenizer.json.
-    pub fn load(json: &[u8]) -> Result<Handle, String> {
-        guard::run(|| {
-            let claims = check::file(json)?;
-            let mut tokenizer =
-                Tokenizer::from_bytes(json).map_err(|e| guard::one_line(&e.to_string()))?;
-            // A file may ask for padding to any length, or for silent truncation of the prompt.
-            tokenizer.with_padding(None);
-            tokenizer.with_truncation(None).map_err(|e| e.to_string())?;
-            check::loaded(&tokenizer, &claims)?;
-            Ok(Handle::new(tokenizer, claims.size))
-        })
+    pub fn load(json: Vec<u8>) -> Result<Handle, String> {
+        if json.len() > check::FILE_MAX {
+            return Err(format!("the file has {} bytes, at most {} are read", json.len(), check::FILE_MAX));
+        }
+        // Twenty times what real files take.
+        let allowed = Allowance {
+            time: Duration::from_secs(5) + Duration::from_micros(1) * json.len() as u32,
+            memory: (256 << 20) + 256 * json.len(),
+        };
+        cell::run(allowed, move || Handle::load_here(&json))?
     }
 
-    fn new(tokenizer: Tokenizer, size: u32) -> Handle {
-        let pieces = Pieces::new(&tokenizer, size);
+    fn load_here(json: &[u8]) -> Result<Handle, String> {
+        let claims = check::file(json)?;
+        let mut tokenizer = Tokenizer::from_bytes(json).map_err(|e| guard::one_line(&e.to_string()))?;
+        // A file may ask for padding to any length, or for silent truncation of the prompt.
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|e| e.to_string())?;
+        check::loaded(&tokenizer, &claims)?;
+        let pieces = Pieces::new(&tokenizer, claims.size)?;
         let controls = Controls::new(&tokenizer);
-        Handle(Arc::new(Text { tokenizer, pieces, controls }))
+        Ok(Handle(Arc::new(Text { tokenizer, pieces, controls })))
     }
 
     /// Changes the tokenizer before anybody else has seen the handle.

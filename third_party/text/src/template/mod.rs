@@ -5,33 +5,39 @@
 
 mod generation;
 mod json;
+mod methods;
 mod names;
 mod python;
 mod time;
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
-use minijinja_contrib::pycompat::unknown_method_callback;
+use serde_json::{Map, Value as Json};
 
+use crate::cell::{self, Allowance};
 use crate::guard;
 use crate::mark::Controls;
 
 /// The longest template known has 20 kB.
-const SOURCE_MAX: usize = 1 << 20;
+const SOURCE_MAX: usize = 128 << 10;
+const ALLOWED: Allowance = Allowance { time: Duration::from_secs(2), memory: 512 << 20 };
 const VARS_MAX: usize = 32 << 20;
 const OUTPUT_MAX: usize = 8 << 20;
-const DEADLINE: Duration = Duration::from_secs(2);
 /// A unit is one instruction or 64 bytes. Qwen3's template needs about 150 a message.
 const FUEL: u64 = 1_000_000;
 const RECURSION_MAX: usize = 200;
 
 /// A parsed template; rendering does not change it.
 pub struct Template {
-    env: Environment<'static>,
+    env: Arc<Environment<'static>>,
+    /// A render had to be left behind; another would be too.
+    stuck: AtomicBool,
 }
 
 /// Why a template could not be parsed or rendered.
@@ -55,23 +61,9 @@ impl Template {
         if source.len() > SOURCE_MAX {
             return Err(format!("the template has {} bytes, at most {SOURCE_MAX} are read", source.len()).into());
         }
-        let mut env = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        env.set_syntax(syntax.map_err(failure)?);
-        env.set_undefined_behavior(UndefinedBehavior::Lenient);
-        env.set_auto_escape_callback(|_| AutoEscape::None);
-        env.set_recursion_limit(RECURSION_MAX);
-        env.set_fuel(Some(FUEL));
-        env.set_unknown_method_callback(unknown_method_callback);
-        env.add_filter("tojson", json::to_json);
-        python::add_to(&mut env);
-        env.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Raised(message)))
-        });
-        env.add_template_owned("template", generation::plain(source)).map_err(failure)?;
-        let template = env.get_template("template").map_err(failure)?;
-        names::check(&env, &template)?;
-        Ok(Template { env })
+        let source = source.to_string();
+        let env = cell::run(ALLOWED, move || prepare(&source)).map_err(|e| format!("parsing: {e}"))??;
+        Ok(Template { env: Arc::new(env), stuck: AtomicBool::new(false) })
     }
 
     /// Renders with the variables of a JSON object. With `controls`, these tokens are broken in the
@@ -81,23 +73,55 @@ impl Template {
         if vars.len() > VARS_MAX {
             return Err(format!("the variables have {} bytes of JSON, at most {VARS_MAX} are read", vars.len()).into());
         }
-        let mut vars: serde_json::Map<String, serde_json::Value> =
+        if self.stuck.load(Relaxed) {
+            return Err("the template is not used again after it ran too long".to_string().into());
+        }
+        let mut vars: Map<String, Json> =
             serde_json::from_slice(vars).map_err(|e| format!("variables: {e}"))?;
         let mark = controls.map(|c| c.mark_vars(&mut vars)).transpose()?.flatten();
-        let mut context: Vec<(String, Value)> = vec![("strftime_now".into(), time::function(now))];
-        context.extend(vars.into_iter().map(|(name, value)| (name, from_json(value))));
-        let context = Value::from_pairs(context);
-        let template = self.env.get_template("template").map_err(failure)?;
-        let mut out = Limited { text: Vec::new(), end: Instant::now() + DEADLINE };
-        let rendered = template.render_captured_to(context, &mut out);
-        rendered.map(drop).map_err(failure)?;
-        let text = String::from_utf8(out.text).map_err(|e| e.to_string())?;
+        let env = Arc::clone(&self.env);
+        let text = cell::run(ALLOWED, move || render(&env, vars, now)).map_err(|e| {
+            self.stuck.store(true, Relaxed);
+            format!("rendering: {e}")
+        })??;
         Ok((text, mark))
     }
 }
 
-fn from_json(value: serde_json::Value) -> Value {
-    use serde_json::Value as Json;
+/// The engine, set as transformers sets Jinja2, with the template in it.
+fn prepare(source: &str) -> Result<Environment<'static>, Failure> {
+    let mut env = Environment::new();
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    env.set_syntax(syntax.map_err(failure)?);
+    env.set_undefined_behavior(UndefinedBehavior::Lenient);
+    env.set_auto_escape_callback(|_| AutoEscape::None);
+    env.set_recursion_limit(RECURSION_MAX);
+    env.set_fuel(Some(FUEL));
+    env.set_unknown_method_callback(methods::call);
+    env.add_filter("tojson", json::to_json);
+    python::add_to(&mut env);
+    env.add_function("raise_exception", |message: String| -> Result<Value, Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Raised(message)))
+    });
+    env.add_template_owned("template", generation::plain(source)).map_err(failure)?;
+    let template = env.get_template("template").map_err(failure)?;
+    names::check(&env, &template)?;
+    Ok(env)
+}
+
+/// One render, in its cell.
+fn render(env: &Environment, vars: Map<String, Json>, now: i64) -> Result<String, Failure> {
+    let mut context: Vec<(String, Value)> = vec![("strftime_now".into(), time::function(now))];
+    context.extend(vars.into_iter().map(|(name, value)| (name, from_json(value))));
+    let context = Value::from_pairs(context);
+    let template = env.get_template("template").map_err(failure)?;
+    let mut out = Limited { text: Vec::new(), end: Instant::now() + ALLOWED.time };
+    let rendered = template.render_captured_to(context, &mut out);
+    rendered.map(drop).map_err(failure)?;
+    Ok(String::from_utf8(out.text).map_err(|e| e.to_string())?)
+}
+
+fn from_json(value: Json) -> Value {
     match value {
         Json::Null => Value::from(()),
         Json::Bool(b) => Value::from(b),
@@ -124,7 +148,7 @@ impl io::Write for Limited {
             return Err(io::Error::other(format!("the output is longer than {OUTPUT_MAX} bytes")));
         }
         if Instant::now() > self.end {
-            return Err(io::Error::other(format!("rendering takes longer than {DEADLINE:?}")));
+            return Err(io::Error::other(format!("rendering takes longer than {:?}", ALLOWED.time)));
         }
         self.text.extend_from_slice(bytes);
         Ok(bytes.len())

@@ -16,6 +16,9 @@ pub fn add_to(env: &mut Environment) {
         })
     });
     env.add_filter("string", |value: &Value| str(value));
+    for name in ["e", "escape", "forceescape"] {
+        env.add_filter(name, |value: &Value| str(value).map(|text| escape(&text)));
+    }
     env.add_test("iterable", |v: &Value| !v.is_none() && v.try_iter().is_ok());
     env.add_test("sequence", |v: &Value| {
         v.is_undefined() || matches!(v.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::String)
@@ -34,6 +37,22 @@ pub fn str(value: &Value) -> Result<String, Error> {
             Ok(out.0)
         }
     }
+}
+
+/// HTML escapes as MarkupSafe writes them.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\'' => out.push_str("&#39;"),
+            '"' => out.push_str("&#34;"),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// Python's repr() of a float, which is also its JSON.
