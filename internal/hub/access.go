@@ -37,10 +37,10 @@ func AccessFrom(getenv func(string) string) (Access, error) {
 	}
 	u, err := url.Parse(a.Endpoint)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
-		return a, fmt.Errorf("hub: read HF_ENDPOINT: it is no address; expected https://host or http://host:port")
+		return Access{}, fmt.Errorf("hub: read HF_ENDPOINT: it is no address; expected https://host or http://host:port")
 	}
 	if u.User != nil {
-		return a, fmt.Errorf("hub: read HF_ENDPOINT: it holds a user or a password; the hub takes a token, in HF_TOKEN")
+		return Access{}, fmt.Errorf("hub: read HF_ENDPOINT: it holds a user or a password; the hub takes a token, in HF_TOKEN")
 	}
 	token, from := getenv("HF_TOKEN"), "HF_TOKEN"
 	if token == "" {
@@ -51,7 +51,7 @@ func AccessFrom(getenv func(string) string) (Access, error) {
 	}
 	token = strings.TrimSpace(token)
 	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return a, fmt.Errorf("hub: read the token in %s: it holds characters that no token has", from)
+		return Access{}, fmt.Errorf("hub: read the token in %s: it holds characters that no token has", from)
 	}
 	a.Token = Token(token)
 	return a, nil

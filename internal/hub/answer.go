@@ -19,12 +19,12 @@ import (
 // netError says why no answer came. It may be worth another try once something has answered: before, an address that is
 // wrong or refuses is the likelier cause.
 func (c *Client) netError(ctx context.Context, u *url.URL, err error) error {
+	if isCancelled(ctx) {
+		return ctx.Err()
+	}
 	var known *Error
 	if errors.As(err, &known) {
 		return known
-	}
-	if isCancelled(ctx) {
-		return context.Cause(ctx)
 	}
 	what := "fetch " + where(u)
 	perhaps := againNever
@@ -37,27 +37,44 @@ func (c *Client) netError(ctx context.Context, u *url.URL, err error) error {
 	var alert tls.AlertError
 	var name *net.DNSError
 	var op *net.OpError
+	var timeout net.Error
 	switch {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return fail(CodeTLS, "%s: the server's certificate is not valid at this machine's time, %s; if the clock is wrong, set it", what, c.now().UTC().Format(time.RFC3339)).because(invalid)
 	case errors.As(err, &certificate):
 		return fail(CodeTLS, "%s: the server's certificate is not to be trusted; a proxy that reads along needs its own in SSL_CERT_FILE", what).because(certificate.Err)
 	case errors.As(err, &record), errors.As(err, &alert):
-		return fail(CodeTLS, "%s: the server does not speak TLS there", what).because(innermost(err))
+		return fail(CodeTLS, "%s: the server does not speak TLS there", what).because(c.scrub(err))
 	case errors.As(err, &op) && op.Op == "proxyconnect", strings.Contains(err.Error(), "proxyconnect"), strings.Contains(err.Error(), "Proxy Authentication Required"):
-		return fail(CodeProxy, "%s: the proxy (HTTPS_PROXY, HTTP_PROXY) failed", what).because(innermost(err)).retry(perhaps)
+		return fail(CodeProxy, "%s: the proxy (HTTPS_PROXY, HTTP_PROXY) failed", what).because(c.scrub(err)).retry(perhaps)
 	case errors.As(err, &name) && name.IsNotFound:
 		return fail(CodeConnect, "%s: there is no host %s; check the network, or HF_ENDPOINT", what, name.Name)
+	case errors.As(err, &timeout) && timeout.Timeout() && op == nil:
+		return fail(CodeStall, "%s: no answer in %v", what, headerLimit).retry(againLater)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return fail(CodeConnect, "%s: the server closed the connection", what).retry(againLater)
 	}
 	if p, proxyErr := c.proxy(&http.Request{URL: u}); proxyErr == nil && p != nil {
-		return fail(CodeProxy, "%s through the proxy %s", what, where(p)).because(innermost(err)).retry(perhaps)
+		return fail(CodeProxy, "%s through the proxy %s", what, where(p)).because(c.scrub(err)).retry(perhaps)
 	}
-	return fail(CodeConnect, "%s", what).because(innermost(err)).retry(perhaps)
+	return fail(CodeConnect, "%s", what).because(c.scrub(err)).retry(perhaps)
 }
 
-// innermost is the cause without the layers that repeat addresses.
+// scrub is the cause of a network error without the layers that repeat addresses, and without the token, which a server may
+// send back in a line that is no header.
+func (c *Client) scrub(err error) error {
+	cause := innermost(err)
+	text := cause.Error()
+	if t := string(c.access.Token); t != "" {
+		text = strings.ReplaceAll(text, t, "***")
+	}
+	if text = fmt.Sprintf("%.200s", text); text == cause.Error() {
+		return cause
+	}
+	return errors.New(text)
+}
+
+// innermost is the cause without what wraps it.
 func innermost(err error) error {
 	for {
 		next := errors.Unwrap(err)

@@ -123,7 +123,7 @@ func sumFile(ctx context.Context, path string, f File) (string, error) {
 	h := newHash(f)
 	if _, err := io.CopyBuffer(onlyWriter{h}, &cancellable{ctx, onlyReader{file}}, make([]byte, copyBytes)); err != nil {
 		if ctx.Err() != nil {
-			return "", context.Cause(ctx)
+			return "", ctx.Err()
 		}
 		return "", diskError("read "+path, err)
 	}

@@ -92,7 +92,7 @@ func (c *Client) takeOver(ctx context.Context, want File, path string) (*partial
 	if err != nil {
 		p.Close()
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			return nil, ctx.Err()
 		}
 		return nil, diskError("read "+path, err)
 	}
@@ -173,7 +173,7 @@ func (c *Client) discard(path string) {
 }
 
 // promote gives the blob its name. It is the only way to one: the bytes were hashed as they were written and are what
-// the hub's list promises, and they are on the disk before the name is. (Write, fsync, rename, fsync of the folder.)
+// the hub's list promises, and they are on the disk before the name is. (Write, fsync, close, rename, fsync of the folder.)
 func (p *partial) promote(to string) error {
 	if sum := hex.EncodeToString(p.hash.Sum(nil)); p.size != p.want.Size || sum != p.want.Blob {
 		return p.wrong(sum)
@@ -189,6 +189,9 @@ func (p *partial) promote(to string) error {
 	named, err := os.Lstat(p.path)
 	if err != nil || !os.SameFile(mine, named) || named.Size() != p.want.Size {
 		return fail(CodeCache, "%s: the file %s was changed by somebody else", what, p.path)
+	}
+	if err := p.file.Close(); err != nil {
+		return diskError(what, err)
 	}
 	if info, err := os.Lstat(to); err == nil && info.IsDir() {
 		if err := os.RemoveAll(to); err != nil {

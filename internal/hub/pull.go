@@ -89,7 +89,7 @@ func (c *Client) pull(ctx context.Context, p *Plan, on *progress) error {
 	// The graph comes last in the list: it is what makes the folder a model.
 	folders := map[string]bool{r.snapshot(p.Commit): true}
 	for _, f := range p.Files {
-		if err := c.place(r, p.Commit, f); err != nil {
+		if err := c.place(r, p, f); err != nil {
 			return err
 		}
 		folders[filepath.Dir(r.link(p.Commit, f.Path))] = true
@@ -115,7 +115,7 @@ func (c *Client) downloadAll(ctx context.Context, p *Plan, files []File, resume 
 	}
 	err := group.Wait()
 	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
-		return context.Cause(ctx)
+		return ctx.Err()
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -101,11 +102,11 @@ func (c *Client) locksWork(r repo) bool {
 	return true
 }
 
-// place puts blobs into a snapshot, where they can be seen as files of the model: as links, or, on a file system
-// without links, the verified files themselves.
-func (c *Client) place(r repo, hash string, f File) error {
-	to := r.link(hash, f.Path)
-	what := "put " + f.Path + " into the snapshot " + r.snapshot(hash)
+// place puts a blob into the snapshot, where it can be seen as a file of the model: as a link or, on a file system
+// without links, the verified file itself.
+func (c *Client) place(r repo, p *Plan, f File) error {
+	to := r.link(p.Commit, f.Path)
+	what := "put " + f.Path + " into the snapshot " + r.snapshot(p.Commit)
 	if err := c.disk.MkdirAll(filepath.Dir(to)); err != nil {
 		return diskError(what, err)
 	}
@@ -116,12 +117,11 @@ func (c *Client) place(r repo, hash string, f File) error {
 	if now, err := os.Readlink(to); err == nil && now == target {
 		return nil
 	}
-	if info, err := os.Lstat(to); err == nil && info.Mode().IsRegular() && info.Size() == f.Size {
-		if _, err := os.Stat(r.blob(f.Blob)); errors.Is(err, fs.ErrNotExist) {
-			return nil // placed without a link, and verified before
-		}
+	info, err := os.Lstat(to)
+	if err == nil && info.Mode().IsRegular() && !exists(r.blob(f.Blob)) {
+		return nil // placed without a link before, and verified since
 	}
-	if info, err := os.Lstat(to); err == nil && info.IsDir() {
+	if err == nil && info.IsDir() {
 		if err := os.RemoveAll(to); err != nil {
 			return diskError(what, err)
 		}
@@ -131,13 +131,43 @@ func (c *Client) place(r repo, hash string, f File) error {
 	switch {
 	case err == nil:
 		err = c.disk.Rename(temporary, to)
-		if err != nil {
-			_ = c.disk.Remove(temporary)
+	case !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.ENOTSUP) && !errors.Is(err, syscall.ENOSYS):
+	case p.uses(f.Blob) > 1:
+		if err = c.copyFile(r.blob(f.Blob), temporary); err == nil {
+			err = c.disk.Rename(temporary, to)
 		}
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.ENOTSUP), errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.EINVAL):
-		err = c.disk.Rename(r.blob(f.Blob), to)
+	default: // as the Hub's own client does
+		return diskError(what, c.disk.Rename(r.blob(f.Blob), to))
+	}
+	if err != nil {
+		_ = c.disk.Remove(temporary)
 	}
 	return diskError(what, err)
+}
+
+// uses is how many files of the plan have this content.
+func (p *Plan) uses(blob string) (n int) {
+	for _, f := range p.Files {
+		if f.Blob == blob {
+			n++
+		}
+	}
+	return n
+}
+
+// copyFile copies a verified file.
+func (c *Client) copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := c.disk.Open(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(onlyWriter{out}, in)
+	return errors.Join(err, out.Sync(), out.Close())
 }
 
 // setRef notes which commit a branch or tag is, without the line end, as the Hub's own client does.

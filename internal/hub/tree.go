@@ -100,8 +100,10 @@ type entry struct {
 }
 
 func (l *listing) read(d *json.Decoder) error {
-	if t, err := d.Token(); err != nil || t != json.Delim('[') {
-		return errors.Join(fail(CodeTree, "%s: the list of files is no list", l.q), err)
+	if t, err := d.Token(); err != nil {
+		return err
+	} else if t != json.Delim('[') {
+		return fail(CodeTree, "%s: the list of files is no list", l.q)
 	}
 	for d.More() {
 		if l.entries++; l.entries > listFilesMax {
@@ -201,11 +203,11 @@ func (c *Client) nextPage(h http.Header, page string, q query) (string, error) {
 func (c *Client) bodyError(ctx context.Context, q query, err error) error {
 	switch {
 	case isCancelled(ctx):
-		return context.Cause(ctx)
+		return ctx.Err()
 	case errors.Is(err, errStalled) || errors.Is(context.Cause(ctx), errStalled):
 		return fail(CodeStall, "%s: the server gave no byte for %v, or less than 1 kB/s for %v", q, silenceMax/time.Second*time.Second, window).retry(againLater)
 	}
-	return fail(CodeConnect, "%s: the connection broke off", q).because(innermost(err)).retry(againLater)
+	return fail(CodeConnect, "%s: the connection broke off", q).because(c.scrub(err)).retry(againLater)
 }
 
 func encodingError(q query, encoding string) error {
