@@ -32,6 +32,9 @@ func main() {
 
 // run is the whole program but for the process around it.
 func run(ctx context.Context, args []string, in io.Reader, out, problems io.Writer) int {
+	if talks(args, in, out) {
+		args = append(args[:1:1], "chat")
+	}
 	app := newApp(in, out, problems)
 	err := app.RunContext(ctx, reorder(app, args))
 	switch {
@@ -49,9 +52,10 @@ func run(ctx context.Context, args []string, in io.Reader, out, problems io.Writ
 
 func newApp(in io.Reader, out, problems io.Writer) *cli.App {
 	return &cli.App{
-		Name:                      "shammah-engine",
-		Usage:                     "run language models on this machine",
-		Description:               "With nothing downloaded, the small model inside the program answers:\n\n   shammah-engine run \"What is the capital of France?\"",
+		Name:  "shammah-engine",
+		Usage: "run language models on this machine",
+		Description: "With nothing downloaded, the small model inside the program answers:\n\n   shammah-engine run \"What is the capital of France?\"\n\n" +
+			"On a terminal and without a command a conversation begins, as with `chat`.",
 		Reader:                    in,
 		Writer:                    out,
 		ErrWriter:                 problems,
@@ -61,7 +65,7 @@ func newApp(in io.Reader, out, problems io.Writer) *cli.App {
 		Suggest:                   true,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              usageError,
-		Commands:                  append([]*cli.Command{runCommand(), benchCommand(), doctorCommand(), completionCommand(), versionCommand()}, modelCommands()...),
+		Commands:                  append([]*cli.Command{runCommand(), queryCommand(), chatCommand(), benchCommand(), doctorCommand(), completionCommand(), versionCommand()}, modelCommands()...),
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return fmt.Errorf("%w: there is no command %q; `shammah-engine help` lists them", errUsage, c.Args().First())

@@ -15,6 +15,8 @@ import (
 	"github.com/shammah/shammah-engine/engine"
 	"github.com/shammah/shammah-engine/engine/chat"
 	"github.com/shammah/shammah-engine/engine/decode"
+	"github.com/shammah/shammah-engine/internal/config"
+	"github.com/shammah/shammah-engine/internal/router"
 )
 
 // promptBytesMax bounds what is read from standard input as a prompt.
@@ -35,6 +37,7 @@ func runCommand() *cli.Command {
 
 func outputFlags() []cli.Flag {
 	return []cli.Flag{
+		configFlag(),
 		&cli.BoolFlag{Name: "raw", Usage: "give the prompt to the model as it is, without its chat template"},
 		&cli.BoolFlag{Name: "json", Usage: "print one JSON object with the answer and its figures"},
 		&cli.BoolFlag{Name: "stats", Usage: "print rates and times after the answer"},
@@ -52,6 +55,10 @@ type job struct {
 }
 
 func runAction(c *cli.Context) error {
+	settings, err := configured(c)
+	if err != nil {
+		return err
+	}
 	request, err := generationRequest(c)
 	if err != nil {
 		return err
@@ -63,6 +70,9 @@ func runAction(c *cli.Context) error {
 	}
 	if prompt == "" && (!terminal || c.Bool("json")) {
 		return fmt.Errorf("%w: run: there is no prompt: give it as an argument or on standard input", errUsage)
+	}
+	if prompt == "" {
+		return talkAction(c, settings)
 	}
 	ctx, stop := interruptible(c.Context)
 	defer stop()
@@ -82,10 +92,18 @@ func runAction(c *cli.Context) error {
 	if j.raw && j.system != "" {
 		return fmt.Errorf("%w: run: --system needs a chat template, and the prompt goes to this model as it is", errUsage)
 	}
-	if prompt == "" {
-		return j.talk(c.Context)
-	}
 	return j.once(ctx, prompt)
+}
+
+// talkAction is run without a prompt: a conversation with the model of this machine and nobody else.
+func talkAction(c *cli.Context, settings *config.Settings) error {
+	ctx, stop := interruptible(c.Context)
+	_, err := findModel(ctx, c, c.String("model"))
+	stop()
+	if err != nil {
+		return interrupted(err)
+	}
+	return converse(c, settings, router.Local, c.Bool("raw"))
 }
 
 // readPrompt joins the arguments and, when it is not a terminal, standard input.

@@ -40,6 +40,7 @@ type Progress struct {
 // One goroutine makes every change of state. Each change is a link of a chain, and a watcher walks the chain at its own pace: none
 // misses a change, none holds the machine up, and what all have seen is garbage.
 type Machine[M io.Closer] struct {
+	source Source[M]
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the owner goroutine has ended
 
@@ -56,25 +57,28 @@ type link struct {
 	following *link
 }
 
-// Start begins. First says which model it is; ctx ends the work as Close does.
-func Start[M io.Closer](ctx context.Context, first State, source Source[M]) *Machine[M] {
-	ctx, cancel := context.WithCancel(ctx)
+// New makes a machine that does nothing yet. First says which model it is.
+func New[M io.Closer](first State, source Source[M]) *Machine[M] {
 	first.Phase = Initializing
-	m := &Machine[M]{cancel: cancel, done: make(chan struct{}), last: &link{state: first, next: make(chan struct{})}}
-	go m.own(ctx, source)
-	return m
+	return &Machine[M]{source: source, done: make(chan struct{}), last: &link{state: first, next: make(chan struct{})}}
+}
+
+// Start begins, once. Ctx ends the work as Close does. Who watches before sees everything.
+func (m *Machine[M]) Start(ctx context.Context) {
+	ctx, m.cancel = context.WithCancel(ctx)
+	go m.own(ctx)
 }
 
 // own is the life of the owner goroutine.
-func (m *Machine[M]) own(ctx context.Context, source Source[M]) {
+func (m *Machine[M]) own(ctx context.Context) {
 	defer close(m.done)
 	defer m.end()
-	if err := m.fetch(ctx, source); err != nil {
+	if err := m.fetch(ctx); err != nil {
 		m.fail(ctx, err)
 		return
 	}
 	m.change(State{Phase: Loading})
-	model, provider, err := source.Load(ctx)
+	model, provider, err := m.source.Load(ctx)
 	if err != nil {
 		m.fail(ctx, err)
 		return
@@ -87,12 +91,12 @@ func (m *Machine[M]) own(ctx context.Context, source Source[M]) {
 	}
 }
 
-func (m *Machine[M]) fetch(ctx context.Context, source Source[M]) error {
+func (m *Machine[M]) fetch(ctx context.Context) error {
 	reports, err := make(chan Progress), make(chan error, 1)
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)
-		err <- source.Fetch(ctx, func(p Progress) {
+		err <- m.source.Fetch(ctx, func(p Progress) {
 			select {
 			case reports <- p:
 			case <-finished: // a report that comes late says nothing new
@@ -187,8 +191,11 @@ func (m *Machine[M]) Model() (M, bool) {
 	return m.model, m.loaded && m.last.state.Phase == Ready
 }
 
-// Close gives the work up, waits for its end and closes the model. It may be called twice.
+// Close gives the work up, waits for its end and closes the model. It may be called twice, and before Start.
 func (m *Machine[M]) Close() error {
+	if m.cancel == nil {
+		return nil
+	}
 	m.cancel()
 	<-m.done
 	m.mu.Lock()

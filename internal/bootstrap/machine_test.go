@@ -58,6 +58,12 @@ func (s *script) Load(ctx context.Context) (*thing, string, error) {
 	return &s.thing, "CPU", nil
 }
 
+func begin(t *testing.T, s *script) *Machine[*thing] {
+	m := New(named, s)
+	m.Start(t.Context())
+	return m
+}
+
 func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
@@ -108,48 +114,52 @@ func TestEveryWay(t *testing.T) {
 		}, offline},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				m := Start(t.Context(), named, c.source)
-				var phases []Phase
-				var lines []string
-				var watchers sync.WaitGroup
-				states, announced := m.Watch(t.Context()), Announce(m.Watch(t.Context()))
-				watchers.Go(func() {
-					for s := range states {
-						phases = append(phases, s.Phase)
-					}
-				})
-				watchers.Go(func() { lines = slices.Collect(announced) })
-				got, err := m.Wait(t.Context())
-				watchers.Wait()
-				if !slices.Equal(phases, c.phases) {
-					t.Errorf("phases: got %v, want %v", phases, c.phases)
-				}
-				if !slices.Equal(lines, c.lines) {
-					t.Errorf("lines:\ngot  %q\nwant %q", lines, c.lines)
-				}
-				if !errors.Is(err, c.err) || (err == nil) != (got == &c.source.thing) {
-					t.Errorf("Wait gave %v and %v, want the error %v", got, err, c.err)
-				}
-				if _, ready := m.Model(); ready != (c.err == nil) {
-					t.Errorf("Model is ready: %t, with the error %v", ready, c.err)
-				}
-				for range 2 {
-					if err := m.Close(); err != nil {
-						t.Error(err)
-					}
-				}
-				if n := c.source.thing.closed.Load(); (n == 1) != (c.err == nil) {
-					t.Errorf("the model was closed %d times", n)
-				}
-				if c.source.fetches.Load() != 1 || c.source.loads.Load() > 1 {
-					t.Errorf("fetched %d times and loaded %d times", c.source.fetches.Load(), c.source.loads.Load())
-				}
-				if _, err := m.Wait(t.Context()); err == nil && c.err != nil {
-					t.Error("a machine that was closed gave a model")
-				}
-			})
+			synctest.Test(t, func(t *testing.T) { walk(t, c.source, c.phases, c.lines, c.err) })
 		})
+	}
+}
+
+// walk starts a machine and compares what its watchers see.
+func walk(t *testing.T, source *script, wantPhases []Phase, wantLines []string, want error) {
+	m := New(named, source)
+	var phases []Phase
+	var lines []string
+	var watchers sync.WaitGroup
+	states, announced := m.Watch(t.Context()), Announce(m.Watch(t.Context()))
+	watchers.Go(func() {
+		for s := range states {
+			phases = append(phases, s.Phase)
+		}
+	})
+	watchers.Go(func() { lines = slices.Collect(announced) })
+	m.Start(t.Context())
+	got, err := m.Wait(t.Context())
+	watchers.Wait()
+	if !slices.Equal(phases, wantPhases) {
+		t.Errorf("phases: got %v, want %v", phases, wantPhases)
+	}
+	if !slices.Equal(lines, wantLines) {
+		t.Errorf("lines:\ngot  %q\nwant %q", lines, wantLines)
+	}
+	if !errors.Is(err, want) || (err == nil) != (got == &source.thing) {
+		t.Errorf("Wait gave %v and %v, want the error %v", got, err, want)
+	}
+	if _, ready := m.Model(); ready != (want == nil) {
+		t.Errorf("Model is ready: %t, with the error %v", ready, want)
+	}
+	for range 2 {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := source.thing.closed.Load(); (n == 1) != (want == nil) {
+		t.Errorf("the model was closed %d times", n)
+	}
+	if source.fetches.Load() != 1 || source.loads.Load() > 1 {
+		t.Errorf("fetched %d times and loaded %d times", source.fetches.Load(), source.loads.Load())
+	}
+	if _, err := m.Wait(t.Context()); err == nil && want != nil {
+		t.Error("a machine that was closed gave a model")
 	}
 }
 
@@ -160,10 +170,10 @@ func TestSlowWatcherMissesNothing(t *testing.T) {
 		for i := range 1000 {
 			source.reports = append(source.reports, Progress{File: 1, Files: 1, Bytes: int64(i)})
 		}
-		m := Start(t.Context(), named, source)
+		m := New(named, source)
 		defer m.Close()
-		began := time.Now()
-		states := m.Watch(t.Context())
+		began, states := time.Now(), m.Watch(t.Context())
+		m.Start(t.Context())
 		if _, err := m.Wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -191,10 +201,11 @@ func TestReportsFromManyGoroutines(t *testing.T) {
 		source.reports = append(source.reports, Progress{Bytes: int64(i)})
 	}
 	synctest.Test(t, func(t *testing.T) {
-		m := Start(t.Context(), named, source)
+		m := New(named, source)
 		defer m.Close()
-		seen := map[int64]bool{}
-		for s := range m.Watch(t.Context()) {
+		seen, states := map[int64]bool{}, m.Watch(t.Context())
+		m.Start(t.Context())
+		for s := range states {
 			if s.Phase == Downloading {
 				seen[s.Bytes] = true
 			}
@@ -217,7 +228,7 @@ func TestCloseGivesUpAndWaits(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := Start(t.Context(), named, c.source)
+				m := begin(t, c.source)
 				var last State
 				watched := make(chan struct{})
 				go func() {
@@ -245,7 +256,7 @@ func TestCloseGivesUpAndWaits(t *testing.T) {
 
 func TestWaitAndWatchEndWithTheirContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := Start(t.Context(), named, &script{reports: make([]Progress, 1000)})
+		m := begin(t, &script{reports: make([]Progress, 1000)})
 		defer m.Close()
 		ctx, cancel := context.WithTimeout(t.Context(), 3500*time.Millisecond)
 		defer cancel()

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/shammah/shammah-engine/engine/chat"
+	"github.com/shammah/shammah-engine/internal/config"
+	"github.com/shammah/shammah-engine/internal/repl"
+	"github.com/shammah/shammah-engine/internal/router"
+)
+
+func chatCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "chat",
+		Usage: "talk, while the model is loaded in the background",
+		Description: "Until the model is ready Claude answers, if there is a key; otherwise the first answer waits for it.\n" +
+			"/help lists what can be typed. Lines on standard input are answered one after the other.",
+		Flags: append(append(modelFlags(), generationFlags()...),
+			&cli.StringFlag{Name: "router", Value: string(router.Auto), Usage: "who answers: `auto`, local or claude"}, configFlag()),
+		OnUsageError: usageError,
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return fmt.Errorf("%w: chat takes no argument, found %q; `run` answers a prompt", errUsage, c.Args().First())
+			}
+			settings, err := configured(c)
+			if err != nil {
+				return err
+			}
+			mode, err := router.ParseMode(c.String("router"))
+			if err != nil {
+				return fmt.Errorf("%w: --router: %w", errUsage, err)
+			}
+			return converse(c, settings, mode, false)
+		},
+	}
+}
+
+// converse holds a conversation. It returns when the user leaves, after all that was begun has ended.
+func converse(c *cli.Context, settings *config.Settings, mode router.Mode, raw bool) error {
+	if _, err := generationRequest(c); err != nil {
+		return err
+	}
+	remote, err := claudeClient(settings, logger(c.App.ErrWriter, c.Bool("verbose")))
+	if err != nil {
+		return err
+	}
+	defer remote.Close()
+	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	input, output, closeTerminal, err := repl.Open(c.App.Reader, c.App.Writer, c.App.ErrWriter, os.Getenv)
+	if err != nil {
+		return err
+	}
+	defer closeTerminal()
+
+	// From here on the problems' stream is the terminal that the conversation is drawn on: what is written there waits for its turn.
+	notices, problems := repl.NewNotices(), c.App.ErrWriter
+	c.App.ErrWriter = notices
+	defer func() { c.App.ErrWriter = problems }()
+	t := &talker{c: c, ctx: ctx, mode: mode, remote: remote, notices: notices, raw: raw}
+	history := &repl.History{}
+	if input.Interactive() {
+		history = openHistory(settings, notices)
+		notices.Add("/help lists what can be typed. Ctrl-C stops an answer, Ctrl-D leaves.")
+	}
+	t.start(c.String("model"), nil)
+	err = repl.New(repl.Options{
+		Input: input, Output: output, Backend: t, History: history, Notices: notices,
+		Conversation: chat.Conversation{System: c.String("system")},
+		Abort: func() {
+			closeTerminal()
+			os.Exit(exitInterrupted)
+		},
+	}).Run(ctx)
+	stop()
+	if closeErr := t.Close(); err == nil {
+		err = closeErr
+	}
+	if errors.Is(err, repl.ErrInterrupted) {
+		return errInterrupted
+	}
+	return interrupted(err)
+}
+
+func openHistory(s *config.Settings, notices *repl.Notices) *repl.History {
+	home, err := config.Home(os.Getenv)
+	if err != nil || !s.UI.History {
+		return &repl.History{}
+	}
+	h, err := repl.OpenHistory(filepath.Join(home, "history"))
+	if err != nil {
+		notices.Add(oneLine(err.Error()))
+	}
+	return h
+}
+
+// talks says whether the program was started with no arguments on a terminal: then it is a conversation.
+func talks(args []string, in, out any) bool {
+	return len(args) == 1 && isTerminal(in) && isTerminal(out)
+}
