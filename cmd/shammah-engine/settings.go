@@ -39,6 +39,14 @@ func fillFlags(c *cli.Context, s *config.Settings) error {
 	for _, f := range c.Command.Flags {
 		missing[f.Names()[0]] = !c.IsSet(f.Names()[0])
 	}
+	for flag, fallback := range map[string]string{"model": tinyName, "provider": "auto"} {
+		if c.IsSet(flag) && c.String(flag) == "" { // by a variable that is empty, which counts as not set
+			missing[flag] = true
+			if err := c.Set(flag, fallback); err != nil {
+				return fmt.Errorf("use the default for --%s: %w", flag, err)
+			}
+		}
+	}
 	fill := func(flag, value string) error {
 		if !missing[flag] || value == "" || flag == "max-tokens" && value == "0" { // which is no limit in the file
 			return nil
