@@ -143,7 +143,7 @@ func TestDiskFull_D25(t *testing.T) {
 		w.onWeights(0, trickle)
 		_, err := w.pull(PlanOptions{})
 		w.wantError(err, CodeSpace, "free some space", "goes on where it stopped")
-		w.client.disk = realDisk{}
+		w.client.disk = &faultyDisk{}
 		if _, err := w.pull(PlanOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -200,7 +200,7 @@ func TestDiskFails_D26_D27_D28(t *testing.T) {
 			if _, err := os.Stat(w.env.repo(testRepo).blob(sum)); err == nil && test.op != "syncdir" {
 				t.Error("the blob has its name")
 			}
-			w.client.disk = realDisk{}
+			w.client.disk = &faultyDisk{}
 			if _, err := w.pull(PlanOptions{}); err != nil {
 				t.Fatal(err)
 			}

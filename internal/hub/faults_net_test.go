@@ -296,3 +296,33 @@ func (n noTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	n.t.Errorf("a request went out: %s", r.URL)
 	return nil, errors.New("no network")
 }
+
+// hang sends the half of the weights, says so, and then nothing until stop.
+func (w *world) hang(started chan<- bool, stop <-chan bool) func(http.ResponseWriter, *http.Request) bool {
+	return func(out http.ResponseWriter, r *http.Request) bool {
+		if !w.isWeights(r) {
+			return false
+		}
+		body := w.files["onnx/model_q4.onnx_data"]
+		out.Header().Set("Etag", `"`+hubtest.SHA256(body)+`"`)
+		out.Header().Set("Content-Length", "200000")
+		_, _ = out.Write(body[:100_000])
+		out.(http.Flusher).Flush()
+		left := w.env.repo(testRepo).blob(hubtest.SHA256(body) + ".*" + incomplete)
+		for {
+			names, _ := filepath.Glob(left)
+			if len(names) == 1 {
+				if info, err := os.Stat(names[0]); err == nil && info.Size() == 100_000 {
+					break
+				}
+			}
+			time.Sleep(time.Millisecond)
+		}
+		started <- true
+		select {
+		case <-stop:
+		case <-r.Context().Done():
+		}
+		return true
+	}
+}

@@ -93,6 +93,7 @@ func (w *world) newClient(a Access) *Client {
 		w.Fatal(err)
 	}
 	c.jitter = func() float64 { return 0 }
+	c.disk = &faultyDisk{}
 	c.sleep = func(ctx context.Context, d time.Duration) error {
 		w.mutex.Lock()
 		w.pauses = append(w.pauses, d)
@@ -187,6 +188,7 @@ var q4Files = []string{"config.json", "generation_config.json", "tokenizer.json"
 
 func TestPull(t *testing.T) {
 	w := newWorld(t)
+	w.client.disk = realDisk{}
 	w.hub.Page = 3
 	p, err := w.pull(PlanOptions{})
 	if err != nil {
@@ -265,16 +267,6 @@ func TestDataNamedByGraph(t *testing.T) {
 	w.commit = w.hub.Add(testRepo, "main", w.files)
 	_, err := w.pull(PlanOptions{})
 	w.wantError(err, CodeEntry, "../../secret")
-}
-
-// count is how many requests a test in it matched.
-func (w *world) count(match func(hubtest.Request) bool) (n int) {
-	for _, r := range w.hub.Requests() {
-		if match(r) {
-			n++
-		}
-	}
-	return n
 }
 
 func answer(status int, header ...string) func(http.ResponseWriter) {

@@ -37,6 +37,7 @@ type Hub struct {
 
 type snapshot struct {
 	files map[string][]byte
+	names map[string]string // file -> name of its blob
 }
 
 // Request is one that a server got.
@@ -66,18 +67,19 @@ func New(t testing.TB) *Hub {
 func (h *Hub) Add(repo, branch string, files map[string][]byte) (commit string) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	sum := sha1.New()
+	sum, names := sha1.New(), map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		fmt.Fprintf(sum, "%s %d %x\n", name, len(files[name]), sha256.Sum256(files[name]))
+		names[name] = Blob(name, files[name])
+		fmt.Fprintf(sum, "%s %d %s\n", name, len(files[name]), names[name])
 		if IsLarge(name) {
-			h.blobs[SHA256(files[name])] = files[name]
+			h.blobs[names[name]] = files[name]
 		}
 	}
 	commit = hex.EncodeToString(sum.Sum(nil))
 	if h.repos[repo] == nil {
 		h.repos[repo], h.branches[repo] = map[string]*snapshot{}, map[string]string{}
 	}
-	h.repos[repo][commit] = &snapshot{maps.Clone(files)}
+	h.repos[repo][commit] = &snapshot{maps.Clone(files), names}
 	h.branches[repo][branch] = commit
 	return commit
 }
@@ -231,10 +233,10 @@ func (h *Hub) tree(w http.ResponseWriter, r *http.Request, s *snapshot) {
 			}
 		}
 		b := s.files[name]
-		e := map[string]any{"type": "file", "oid": GitSHA1(b), "size": len(b), "path": name}
+		e := map[string]any{"type": "file", "oid": s.names[name], "size": len(b), "path": name}
 		if IsLarge(name) {
 			e["oid"] = GitSHA1([]byte("pointer " + name))
-			e["lfs"] = map[string]any{"oid": SHA256(b), "size": len(b), "pointerSize": 134}
+			e["lfs"] = map[string]any{"oid": s.names[name], "size": len(b), "pointerSize": 134}
 		}
 		list = append(list, e)
 	}
@@ -262,14 +264,14 @@ func (h *Hub) resolve(w http.ResponseWriter, r *http.Request, repo, revision, fi
 		return
 	}
 	if IsLarge(file) {
-		sum := SHA256(b)
+		sum := s.names[file]
 		w.Header().Set("X-Linked-Etag", `"`+sum+`"`)
 		w.Header().Set("X-Linked-Size", fmt.Sprint(len(b)))
 		w.Header().Set("Location", h.CDN+"/blobs/"+sum+"?Signature=secret-of-the-address")
 		w.WriteHeader(http.StatusFound)
 		return
 	}
-	w.Header().Set("Etag", `"`+GitSHA1(b)+`"`)
+	w.Header().Set("Etag", `"`+s.names[file]+`"`)
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(b))
 }
 
