@@ -10,8 +10,8 @@ use std::sync::Arc;
 use hf::{TruncationDirection, TruncationParams};
 
 use crate::cell;
-use crate::check;
 use crate::encode;
+use crate::file;
 use crate::guard;
 use crate::handle::Handle;
 
@@ -117,8 +117,8 @@ pub unsafe extern "C" fn tokenizers_from_file(path: *const c_char, error: *mut *
         }
         let path = CStr::from_ptr(path).to_str().map_err(|e| e.to_string())?;
         let size = Path::new(path).metadata().map_err(|e| format!("{path}: {e}"))?.len();
-        if size > check::FILE_MAX as u64 {
-            return Err(format!("{path} has {size} bytes, at most {} are read", check::FILE_MAX));
+        if size > file::FILE_MAX as u64 {
+            return Err(format!("{path} has {size} bytes, at most {} are read", file::FILE_MAX));
         }
         Handle::load(std::fs::read(path).map_err(|e| format!("{path}: {e}"))?)
     })

@@ -8,7 +8,7 @@ use hf::Tokenizer;
 use crate::cell::{self, Allowance};
 use crate::decode::Pieces;
 use crate::mark::Controls;
-use crate::{check, guard};
+use crate::{file, guard};
 
 /// A loaded tokenizer; read-only after loading, so any number of threads may use it.
 pub struct Text {
@@ -23,8 +23,8 @@ pub struct Handle(pub Arc<Text>);
 impl Handle {
     /// Loads a tokenizer.json.
     pub fn load(json: Vec<u8>) -> Result<Handle, String> {
-        if json.len() > check::FILE_MAX {
-            return Err(format!("the file has {} bytes, at most {} are read", json.len(), check::FILE_MAX));
+        if json.len() > file::FILE_MAX {
+            return Err(format!("the file has {} bytes, at most {} are read", json.len(), file::FILE_MAX));
         }
         // Twenty times what real files take.
         let allowed = Allowance {
@@ -35,13 +35,8 @@ impl Handle {
     }
 
     fn load_here(json: &[u8]) -> Result<Handle, String> {
-        let claims = check::file(json)?;
-        let mut tokenizer = Tokenizer::from_bytes(json).map_err(|e| guard::one_line(&e.to_string()))?;
-        // A file may ask for padding to any length, or for silent truncation of the prompt.
-        tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(|e| e.to_string())?;
-        check::loaded(&tokenizer, &claims)?;
-        let pieces = Pieces::new(&tokenizer, claims.size)?;
+        let (tokenizer, size) = file::read(json)?;
+        let pieces = Pieces::new(&tokenizer, size)?;
         let controls = Controls::new(&tokenizer);
         Ok(Handle(Arc::new(Text { tokenizer, pieces, controls })))
     }

@@ -7,14 +7,14 @@
 //!
 //! The files that arrive here come from the internet. Every export runs under [`guard::run`], which
 //! turns a panic into an error; what could abort the process instead of panicking (stack, memory) is
-//! refused before it happens, in [`check`], or kept apart, in [`cell`].
+//! kept apart, in [`cell`].
 
 mod cell;
-mod check;
 mod daulet;
 mod decode;
 mod encode;
 mod exports;
+mod file;
 mod guard;
 mod handle;
 mod mark;
