@@ -24,6 +24,7 @@ const lineBytesMax = 16 << 20
 type Lines struct {
 	lines      chan string
 	failed     chan error
+	done       chan struct{}
 	interrupts <-chan struct{}
 	terminal   bool
 	shown      string // the status line that was shown last
@@ -31,12 +32,16 @@ type Lines struct {
 
 // NewLines reads lines from in, to its end and in the background: an interrupt must be seen while one waits for a line.
 func NewLines(in io.Reader, terminal bool, interrupts <-chan struct{}) *Lines {
-	l := &Lines{lines: make(chan string), failed: make(chan error, 1), interrupts: interrupts, terminal: terminal}
+	l := &Lines{lines: make(chan string), failed: make(chan error, 1), done: make(chan struct{}), interrupts: interrupts, terminal: terminal}
 	go func() {
 		scanner := bufio.NewScanner(in)
 		scanner.Buffer(nil, lineBytesMax)
 		for scanner.Scan() {
-			l.lines <- strings.ToValidUTF8(scanner.Text(), "\ufffd")
+			select {
+			case l.lines <- strings.ToValidUTF8(scanner.Text(), "\ufffd"):
+			case <-l.done:
+				return
+			}
 		}
 		err := scanner.Err()
 		if err == nil {
@@ -47,6 +52,9 @@ func NewLines(in io.Reader, terminal bool, interrupts <-chan struct{}) *Lines {
 	}()
 	return l
 }
+
+// Close ends the reading, but for a read that waits for its source: that ends with the source.
+func (l *Lines) Close() { close(l.done) }
 
 // Interrupts is the channel that NewLines was given.
 func (l *Lines) Interrupts() <-chan struct{} { return l.interrupts }

@@ -104,7 +104,7 @@ func (s *Session) Run(ctx context.Context) error {
 			return nil
 		case errors.Is(err, ErrInterrupted) && !s.leaving:
 			s.leaving = true
-			s.Output.Note("Ctrl-C again leaves, as do Ctrl-D and /bye")
+			s.Output.Note("Ctrl-C again leaves, as does Ctrl-D")
 			continue
 		case err != nil:
 			return err
@@ -153,6 +153,9 @@ const fence = `"""`
 
 // open says whether an input needs more lines.
 func open(text string) bool {
+	if _, rest, ok := splitCommand(text); ok {
+		text = rest
+	}
 	inner, found := strings.CutPrefix(strings.TrimSpace(text), fence)
 	return found && !strings.HasSuffix(inner, fence)
 }

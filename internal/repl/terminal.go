@@ -37,7 +37,12 @@ func Open(in io.Reader, out, problems io.Writer, env func(string) string) (Input
 		default:
 		}
 	})
-	return NewLines(in, terminal, interrupts), &Output{Answers: out, Notes: problems, NoProgress: !terminal}, stopped, nil
+	lines := NewLines(in, terminal, interrupts)
+	closeLines := sync.OnceFunc(func() {
+		stopped()
+		lines.Close()
+	})
+	return lines, &Output{Answers: out, Notes: problems, NoProgress: !terminal}, closeLines, nil
 }
 
 // dumb says whether a terminal only shows lines.
