@@ -21,7 +21,7 @@ go_test = $(GO) test -ldflags '$(ldflags)'
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := program
-.PHONY: program cpu cuda coreml native run test vet unit ctest bench check race cgocheck fuzz cross tags dist clean help
+.PHONY: program cpu cuda coreml native run test vet unit ctest bench check race cgocheck fuzz hf cross tags dist clean help
 
 program: native ## or just make: the program for this machine's CPU, build/bin/shammah-engine
 	$(GO) build -buildvcs=false -tags '$(tag)' -ldflags '$(ldflags) -X main.version=$(version)' -o $(program) ./cmd/shammah-engine
@@ -65,6 +65,11 @@ cgocheck: native
 
 fuzz: native
 	@GO='$(GO)' FUZZTIME=$(FUZZTIME) .ci/fuzz
+
+hf: ## the cache is shared with Python's huggingface_hub (installed into build/hf)
+	@test -x $(build)/hf/bin/python || $(PYTHON) -m venv $(build)/hf
+	@$(build)/hf/bin/python -m pip install --quiet --disable-pip-version-check -r scripts/hub/requirements.txt
+	SHAMMAH_HF_PYTHON=$(build)/hf/bin/python $(go_test) -count=1 -run TestPython -v ./internal/hub
 
 cross: native
 	@$(CMAKE) --build $(build)/cmake --target zig

@@ -131,6 +131,14 @@ func TestHubCache(t *testing.T) {
 			t.Errorf("%s: name %q, want owner/name", dir, s.Name)
 		}
 	}
+	store := filepath.Join(filepath.Dir(repo), "blobs", "ab", "content") // shared by several repositories
+	blob := filepath.Join(repo, "blobs", "onnx-model_q4.onnx_data")
+	put(t, filepath.Dir(store), map[string]string{"content": strings.Repeat("x", 24)})
+	must(t, os.Remove(blob))
+	must(t, os.Symlink(store, blob))
+	if _, err := load(snapshot); err != nil {
+		t.Errorf("a shared content: %v", err)
+	}
 	secret := filepath.Join(repo, "secret")
 	put(t, repo, map[string]string{"secret": strings.Repeat("x", 24)})
 	data := filepath.Join(snapshot, "onnx", "model_q4.onnx_data")

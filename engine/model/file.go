@@ -211,7 +211,7 @@ func (f *Files) looks(name string) string {
 }
 
 // dataSize checks that the file is one the model may use, and returns its size. A link out of the model's folder is
-// refused, except into the blobs of the Hub cache that the folder is a snapshot of; so is a second hard link, because
+// refused, except into the blobs (or the shared contents) of the Hub cache that the folder is a snapshot of; so is a second hard link, because
 // the runtime would map a file that others may change or that was never meant for it.
 func (f *Files) dataSize(name string) (int64, error) {
 	if f.Dir == "" {
@@ -234,7 +234,7 @@ func (f *Files) dataSize(name string) (int64, error) {
 		return 0, f.fileError(name, "the graph's weights: %s", cause(err))
 	}
 	blobs := blobsOf(root)
-	inBlobs := blobs != "" && filepath.Dir(real) == blobs
+	inBlobs := blobs != "" && (filepath.Dir(real) == blobs || strings.HasPrefix(real, storeOf(blobs)))
 	if rel, err := filepath.Rel(root, real); !inBlobs && (err != nil || !filepath.IsLocal(rel)) {
 		return 0, f.fileError(name, "it is a link that leads out of the model's folder, to %s; copy the file into the folder", real)
 	}
@@ -249,6 +249,12 @@ func (f *Files) dataSize(name string) (int64, error) {
 		return 0, f.fileError(name, "it has %d hard links, so that something else may change it; make a copy of its own", uint64(s.Nlink))
 	}
 	return info.Size(), nil
+}
+
+// storeOf is the folder, beside all repositories of the Hub's cache, in which newer versions of Hugging Face's own client
+// keep contents that several of them share; their blobs are links into it.
+func storeOf(blobs string) string {
+	return filepath.Join(filepath.Dir(filepath.Dir(blobs)), "blobs") + string(filepath.Separator)
 }
 
 // blobsOf is the blobs folder of the Hub cache that the folder is a snapshot in (or lies below one), "" when it is none:
