@@ -179,27 +179,42 @@ unsafe impl GlobalAlloc for Metered {
 mod tests {
     use super::*;
 
-    const ALLOWED: Allowance = Allowance { time: Duration::from_millis(500), memory: 64 << 20 };
+    const MEMORY: usize = 64 << 20;
+
+    fn allowed(seconds: f32) -> Allowance {
+        Allowance { time: Duration::from_secs_f32(seconds), memory: MEMORY }
+    }
 
     #[test]
     fn work_that_ends_is_done() {
-        assert_eq!(run(ALLOWED, || vec![1; 1000].len()), Ok(1000));
-        assert!(run(ALLOWED, || panic!("no")).unwrap_err().contains("no"));
+        assert_eq!(run(allowed(60.0), || vec![1; 1000].len()), Ok(1000));
+        assert!(run(allowed(60.0), || panic!("no")).unwrap_err().contains("no"));
     }
 
     #[test]
     fn endless_work_is_left() {
-        let begin = Instant::now();
-        let endless = run(ALLOWED, || loop {
+        let endless = run(allowed(0.3), || loop {
             std::hint::black_box(Box::new(1));
         });
         assert!(endless.unwrap_err().contains("longer"));
-        assert!(begin.elapsed() < 10 * ALLOWED.time);
-        assert!(run(ALLOWED, || vec![1u8; 2 * ALLOWED.memory].len()).unwrap_err().contains("memory"));
+    }
+
+    #[test]
+    fn memory_ends_before_the_machine_has_none() {
+        let large = run(allowed(60.0), || vec![1u8; 2 * MEMORY].len());
+        assert!(large.unwrap_err().contains("memory"));
+        let again = run(allowed(60.0), || (0..1000).map(|_| vec![1u8; MEMORY / 2].len()).sum::<usize>());
+        assert_eq!(again, Ok(500 * MEMORY));
+    }
+
+    #[test]
+    fn stack_ends_before_it_overflows() {
+        #[allow(unconditional_recursion)]
         fn deeper(n: u64) -> u64 {
             let boxed = std::hint::black_box(Box::new(n));
             1 + deeper(*boxed + 1)
         }
-        assert!(run(ALLOWED, || deeper(0)).unwrap_err().contains("deep"));
+        let error = run(Allowance { memory: 4 << 30, ..allowed(60.0) }, || deeper(0)).unwrap_err();
+        assert!(error.contains("deep"), "{error}");
     }
 }
