@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -92,6 +94,52 @@ func TestVerifyFindsDamage(t *testing.T) {
 	want(t, 1, "model_q4.onnx: damaged: its hash is", "verify")
 	want(t, 0, "is here", "pull", "qwen-1.5b")
 	want(t, 0, "ok", "verify")
+}
+
+// The question before a download takes one line of the input, and leaves the rest to the conversation.
+func TestConfirm(t *testing.T) {
+	refused := errors.New("refused")
+	tests := []struct {
+		input, rest string
+		want        error
+	}{
+		{"y\nhello", "hello", nil}, {"\nhello", "hello", nil}, {"Yes \n", "", nil}, {"yes", "", nil},
+		{"n\nhello", "hello", refused}, {"what?\n", "", refused}, {"", "", errInterrupted},
+	}
+	for _, test := range tests {
+		in, out := strings.NewReader(test.input), &strings.Builder{}
+		err := confirm(t.Context(), in, out, "qwen-1.5b", refused)
+		rest, _ := io.ReadAll(in)
+		if !errors.Is(err, test.want) || string(rest) != test.rest || !strings.Contains(out.String(), "qwen-1.5b is not here") {
+			t.Errorf("%q: got %v, %q left, %q; want %v, %q", test.input, err, rest, out, test.want, test.rest)
+		}
+	}
+}
+
+// Weights beside the graph are found and opened through the cache's links, in each layout.
+func TestPulledModelsRun(t *testing.T) {
+	system, user, answer := question(t)
+	for _, layout := range []string{"a-fp32", "b-int4", "b-fp32", "c-fp32"} {
+		h := qwenHub(t)
+		files := map[string][]byte{}
+		root := os.DirFS(fixture(t, layout))
+		if err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			files[name], err = fs.ReadFile(root, name)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		h.Add("owner/"+layout, "v1", files)
+		want(t, 1, "E_DL_REVISION", "pull", "owner/"+layout)
+		want(t, 0, "is here", "pull", "owner/"+layout+"@v1")
+		got := want(t, 0, "", "run", "--model", "owner/"+layout+"@v1", "--temperature", "0", "--repetition-penalty", "1", "--max-tokens", "24", "--system", system, user)
+		if layout != "b-int4" && !strings.HasPrefix(answer, strings.TrimSuffix(got.out, "\n")) {
+			t.Errorf("%s: got %q, want the beginning of %q", layout, got.out, answer)
+		}
+	}
 }
 
 func TestPullJSON(t *testing.T) {

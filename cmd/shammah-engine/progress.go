@@ -27,6 +27,7 @@ func newBar(out io.Writer) *bar {
 	return &bar{out: out, bar: progressbar.NewOptions64(1,
 		progressbar.OptionSetWriter(out),
 		progressbar.OptionShowBytes(true),
+		progressbar.OptionShowCount(),
 		progressbar.OptionShowTotalBytes(true),
 		progressbar.OptionUseIECUnits(true),
 		progressbar.OptionSetPredictTime(true),
@@ -72,7 +73,7 @@ func (l *lineDisplay) event(e hub.Event, err error) {
 		l.start, l.last, l.from = now, now, e.Done
 	}
 	switch {
-	case err != nil || e.Kind == hub.Finished:
+	case err != nil || e.Kind == hub.Finished || e.Kind == hub.Checking:
 		return
 	case e.Kind != hub.Progress:
 		fmt.Fprintln(l.out, sentence(e))
@@ -91,7 +92,7 @@ func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
 // sentence is an event in words.
 func sentence(e hub.Event) string {
-	words := map[hub.Kind]string{hub.Waiting: "waiting", hub.Checking: "checking", hub.Started: "downloading", hub.Retrying: "retrying",
+	words := map[hub.Kind]string{hub.Waiting: "waiting", hub.Started: "downloading", hub.Retrying: "retrying",
 		hub.Here: "already here", hub.Stored: "done", hub.Added: "also needed"}
 	s := words[e.Kind]
 	if e.File != "" {

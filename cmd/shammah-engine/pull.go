@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -125,6 +126,9 @@ func download(ctx context.Context, c *cli.Context, name string, out io.Writer, a
 	}
 	for event, err := range client.Pull(ctx, p) {
 		show.event(event, err)
+		if err = interrupted(err); errors.Is(err, errInterrupted) {
+			fmt.Fprintln(c.App.ErrWriter, "stopped: the next pull goes on from here")
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -166,15 +170,7 @@ func findModel(ctx context.Context, c *cli.Context, name string) (string, error)
 		return dir, err
 	}
 	agree := func(*hub.Plan) error {
-		fmt.Fprintf(c.App.ErrWriter, "%s is not here. Download it? [Y/n] ", name)
-		line, readErr := readAnswer(ctx, c.App.Reader)
-		if readErr != nil {
-			return readErr
-		}
-		if a := strings.ToLower(strings.TrimSpace(line)); a != "" && a != "y" && a != "yes" {
-			return err
-		}
-		return nil
+		return confirm(ctx, c.App.Reader, c.App.ErrWriter, name, err)
 	}
 	if c.Bool("pull") {
 		agree = nil
@@ -183,6 +179,20 @@ func findModel(ctx context.Context, c *cli.Context, name string) (string, error)
 		return "", interrupted(err)
 	}
 	return hub.Resolve(name, env)
+}
+
+// confirm asks a person whether a model may be downloaded; refused is what a no means.
+func confirm(ctx context.Context, in io.Reader, out io.Writer, name string, refused error) error {
+	fmt.Fprintf(out, "%s is not here. Download it? [Y/n] ", name)
+	line, err := readAnswer(ctx, in)
+	if err != nil {
+		return err
+	}
+	switch strings.ToLower(strings.TrimSpace(line)) {
+	case "", "y", "yes":
+		return nil
+	}
+	return refused
 }
 
 // readAnswer reads one line and not a byte more: what follows is the conversation.
@@ -200,8 +210,7 @@ func readAnswer(ctx context.Context, in io.Reader) (string, error) {
 				line = append(line, b[0])
 			}
 			if n == 1 && b[0] == '\n' || err == io.EOF && len(line) > 0 {
-				err = nil
-				got <- answer{string(line), err}
+				got <- answer{string(line), nil}
 				return
 			}
 			if err != nil {

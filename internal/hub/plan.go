@@ -95,7 +95,7 @@ func (c *Client) Plan(ctx context.Context, name string, o PlanOptions) (*Plan, e
 			return nil, err
 		}
 		if !seemsHere(r, p.Commit, f) {
-			p.Missing += f.Size
+			p.Missing += f.Size - leftOf(r, f)
 		}
 	}
 	return p, nil
