@@ -57,6 +57,9 @@ func AccessFrom(getenv func(string) string) (Access, error) {
 	return a, nil
 }
 
+// MarshalText keeps a token out of files as well.
+func (t Token) MarshalText() ([]byte, error) { return fmt.Append(nil, t), nil }
+
 func isTrue(s string) bool {
 	switch strings.ToUpper(s) {
 	case "1", "ON", "YES", "TRUE":

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -27,10 +26,6 @@ func (c *Client) netError(ctx context.Context, u *url.URL, err error) error {
 		return known
 	}
 	what := "fetch " + where(u)
-	perhaps := againNever
-	if c.reached.Load() || !errors.Is(err, syscall.ECONNREFUSED) {
-		perhaps = againLater
-	}
 	var certificate *tls.CertificateVerificationError
 	var invalid x509.CertificateInvalidError
 	var record tls.RecordHeaderError
@@ -38,6 +33,10 @@ func (c *Client) netError(ctx context.Context, u *url.URL, err error) error {
 	var name *net.DNSError
 	var op *net.OpError
 	var timeout net.Error
+	perhaps := againLater
+	if errors.As(err, &op) && op.Op == "dial" && !c.reached.Load() {
+		perhaps = againNever
+	}
 	switch {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return fail(CodeTLS, "%s: the server's certificate is not valid at this machine's time, %s; if the clock is wrong, set it", what, c.now().UTC().Format(time.RFC3339)).because(invalid)

@@ -7,6 +7,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -328,23 +330,53 @@ func TestOrderOfSystemCalls_D35(t *testing.T) {
 	}
 }
 
-// Offline, a process has no need of a network: it has none, and finds that out without a socket.
-func TestOfflineWithoutNetwork_D24(t *testing.T) {
+// A file system that has no locks at all is no obstacle.
+func TestNoLocks_D32(t *testing.T) {
+	for _, missing := range []error{syscall.ENOLCK, syscall.ENOSYS, syscall.ENOTSUP} {
+		w := newWorld(t)
+		w.client.lock = func(string) lock { return noLock{missing} }
+		w.leave(100_000, "")
+		if _, err := w.pull(PlanOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		w.whole(q4Files...)
+		if r := w.weightRequests(); len(r) != 1 || r[0].Header.Get("Range") != "" {
+			t.Errorf("it went on with what may be another's: %v", r)
+		}
+	}
+}
+
+type noLock struct{ err error }
+
+func (n noLock) TryLock() (bool, error) { return false, n.err }
+func (n noLock) Unlock() error          { return nil }
+
+// The variables lead a process to the proxy, and past it.
+func TestProxyVariables_D23(t *testing.T) {
 	w := newWorld(t)
-	if _, err := w.pull(PlanOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	cmd, out := w.process("locks")
-	cmd.Env = append(cmd.Env, "HF_HUB_OFFLINE=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	if os.Getuid() != 0 {
-		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
-	}
-	err := cmd.Run()
-	if cmd.ProcessState == nil {
-		t.Skipf("no network namespace can be made here: %v", err)
-	}
-	if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(out.String(), string(CodeOffline)) {
-		t.Errorf("exit code %d: %s", cmd.ProcessState.ExitCode(), out)
+	seen := make(chan string, 100)
+	proxy := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		seen <- r.URL.String()
+		out.WriteHeader(http.StatusNotFound)
+	}))
+	defer proxy.Close()
+	for name, test := range map[string]struct {
+		env   []string
+		words string
+		want  int
+	}{
+		"proxy":   {[]string{"HTTP_PROXY=" + proxy.URL}, "answers 404", 1},
+		"past it": {[]string{"HTTP_PROXY=" + proxy.URL, "NO_PROXY=hub.invalid"}, "E_DL_CONNECT", 0},
+		"dead":    {[]string{"HTTP_PROXY=http://127.0.0.1:1"}, "E_DL_PROXY", 0},
+	} {
+		cmd, out := w.process("locks")
+		cmd.Env = append(cmd.Env, append(test.env, "HF_ENDPOINT=http://hub.invalid")...)
+		_ = cmd.Run()
+		if !strings.Contains(out.String(), test.words) || len(seen) != test.want {
+			t.Errorf("%s: got %q, and %d requests came through; want %q and %d", name, out, len(seen), test.words, test.want)
+		}
+		for len(seen) > 0 {
+			<-seen
+		}
 	}
 }

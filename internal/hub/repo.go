@@ -65,6 +65,9 @@ func (c *Client) hold(ctx context.Context, path string, wait func()) (free func(
 	l := c.lock(path)
 	for waited := false; ; waited = true {
 		ok, err := l.TryLock()
+		if isLockless(err) {
+			return func() {}, nil
+		}
 		if err != nil {
 			return nil, diskError("lock "+path, err)
 		}
@@ -78,6 +81,11 @@ func (c *Client) hold(ctx context.Context, path string, wait func()) (free func(
 			return nil, err
 		}
 	}
+}
+
+// isLockless says that a file system has no locks. Then nobody waits, and nobody goes on with what another one has left.
+func isLockless(err error) bool {
+	return errors.Is(err, syscall.ENOLCK) || errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.ENOTSUP)
 }
 
 // locksWork says whether a lock keeps others out in this folder. On some file systems of clusters it keeps out nobody.
