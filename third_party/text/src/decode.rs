@@ -119,8 +119,8 @@ fn fallback(token: &str) -> Option<u8> {
 fn level(c: char) -> Option<u8> {
     match c as u32 {
         n @ (0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF) => Some(n as u8),
-        n @ 0x100..=0x120 => Some((n - 0x100) as u8),          // 00 to 20
-        n @ 0x121..=0x142 => Some((n - 0x121 + 0x7F) as u8),   // 7F to A0
+        n @ 0x100..=0x120 => Some((n - 0x100) as u8),        // 00 to 20
+        n @ 0x121..=0x142 => Some((n - 0x121 + 0x7F) as u8), // 7F to A0
         0x143 => Some(0xAD),
         _ => None,
     }
@@ -188,14 +188,8 @@ pub struct Stream {
 
 impl Stream {
     pub fn new(text: Arc<Text>, keep_special: bool) -> Stream {
-        let mut stream = Stream {
-            text,
-            keep_special,
-            first: true,
-            strip: 0,
-            held: Vec::with_capacity(8),
-            out: String::new(),
-        };
+        let mut stream =
+            Stream { text, keep_special, first: true, strip: 0, held: Vec::with_capacity(8), out: String::new() };
         stream.reset();
         stream
     }

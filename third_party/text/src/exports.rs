@@ -85,7 +85,9 @@ pub unsafe extern "C" fn shammah_text_encode(
     plain: bool,
     mark: u32,
 ) -> Reply {
-    let ids = guard::run(|| handle.0.encode(text(data, len).into_owned(), add_special, plain, char::from_u32(mark).filter(|_| mark != 0)));
+    let ids = guard::run(|| {
+        handle.0.encode(text(data, len).into_owned(), add_special, plain, char::from_u32(mark).filter(|_| mark != 0))
+    });
     match ids {
         Ok(ids) => Reply::bytes(ids.iter().flat_map(|id| id.to_ne_bytes()).collect(), OK, 0),
         Err(message) => Reply::error(message),

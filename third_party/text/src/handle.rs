@@ -42,10 +42,7 @@ impl Handle {
     }
 
     /// Changes the tokenizer before anybody else has seen the handle.
-    pub fn adjust(
-        self,
-        f: impl FnOnce(&mut Tokenizer) -> Result<(), String>,
-    ) -> Result<Handle, String> {
+    pub fn adjust(self, f: impl FnOnce(&mut Tokenizer) -> Result<(), String>) -> Result<Handle, String> {
         guard::run(|| {
             let mut text = self.0;
             let inner = Arc::get_mut(&mut text).ok_or("the tokenizer is already in use")?;

@@ -35,7 +35,7 @@ impl Controls {
         let finder = self.finder.as_ref()?;
         let mut marked = String::new();
         let mut done = 0;
-        for found in finder.find_overlapping_free(text) {
+        for found in starts(finder, text) {
             let cut = found + first_len(&text[found..]);
             marked.push_str(&text[done..cut]);
             marked.push(mark);
@@ -79,28 +79,23 @@ fn first_len(text: &str) -> usize {
     text.chars().next().map_or(0, char::len_utf8)
 }
 
-trait FindAll {
-    fn find_overlapping_free(&self, text: &str) -> Vec<usize>;
-}
-
-impl FindAll for AhoCorasick {
-    /// The starts of the matches, left to right. After each the search goes on behind its first
-    /// character, because breaking it there may leave another token that began inside.
-    fn find_overlapping_free(&self, text: &str) -> Vec<usize> {
-        let mut starts = Vec::new();
-        let mut from = 0;
-        while let Some(found) = self.find(&text[from..]) {
-            let start = from + found.start();
-            starts.push(start);
-            from = start + first_len(&text[start..]);
-        }
-        starts
+/// Where the matches begin, left to right. After each the search goes on behind its first character,
+/// because breaking it there may leave another token that began inside.
+fn starts(finder: &AhoCorasick, text: &str) -> Vec<usize> {
+    let mut starts = Vec::new();
+    let mut from = 0;
+    while let Some(found) = finder.find(&text[from..]) {
+        let start = from + found.start();
+        starts.push(start);
+        from = start + first_len(&text[start..]);
     }
+    starts
 }
 
 impl Controls {
     /// Breaks control tokens in all texts below the variables of a template, and returns the mark.
-    /// Plain texts at the top, such as bos_token, are the operator's and stay as they are.
+    /// Plain texts at the top, such as bos_token, and lists such as additional_special_tokens are the
+    /// operator's and stay as they are.
     pub fn mark_vars(&self, vars: &mut Map<String, Value>) -> Result<Option<char>, String> {
         let mut texts = Vec::new();
         for value in vars.values() {

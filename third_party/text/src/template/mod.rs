@@ -69,15 +69,19 @@ impl Template {
     /// Renders with the variables of a JSON object. With `controls`, these tokens are broken in the
     /// variables by a mark, which is returned if it was needed. `now` is local time in seconds since
     /// 1970, for strftime_now.
-    pub fn render(&self, vars: &[u8], controls: Option<&Controls>, now: i64) -> Result<(String, Option<char>), Failure> {
+    pub fn render(
+        &self,
+        vars: &[u8],
+        controls: Option<&Controls>,
+        now: i64,
+    ) -> Result<(String, Option<char>), Failure> {
         if vars.len() > VARS_MAX {
             return Err(format!("the variables have {} bytes of JSON, at most {VARS_MAX} are read", vars.len()).into());
         }
         if self.stuck.load(Relaxed) {
             return Err("the template is not used again after it ran too long".to_string().into());
         }
-        let mut vars: Map<String, Json> =
-            serde_json::from_slice(vars).map_err(|e| format!("variables: {e}"))?;
+        let mut vars: Map<String, Json> = serde_json::from_slice(vars).map_err(|e| format!("variables: {e}"))?;
         let mark = controls.map(|c| c.mark_vars(&mut vars)).transpose()?.flatten();
         let env = Arc::clone(&self.env);
         let text = cell::run(ALLOWED, move || render(&env, vars, now)).map_err(|e| {

@@ -10,10 +10,11 @@ pub const DEPTH_MAX: usize = 200;
 
 pub fn add_to(env: &mut Environment) {
     env.set_formatter(|out: &mut Output, _: &mut State, value: &Value| {
-        Ok(match value.as_str() {
+        match value.as_str() {
             Some(text) => out.write_str(text)?,
             None => out.write_str(&str(value)?)?,
-        })
+        }
+        Ok(())
     });
     env.add_filter("string", |value: &Value| str(value));
     for name in ["e", "escape", "forceescape"] {

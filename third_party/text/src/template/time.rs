@@ -7,8 +7,18 @@ use super::python::fail;
 
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-    "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 
 /// A function strftime_now(format) for a moment of local time, in seconds since 1970.
@@ -45,11 +55,29 @@ fn strftime(format: &str, now: i64) -> Result<String, Error> {
             Some('y') => padded(year.rem_euclid(100), 2),
             Some('m') => padded(month, 2),
             Some('d') => padded(day, 2),
-            Some('e') => if bare { day.to_string() } else { format!("{day:2}") },
+            Some('e') => {
+                if bare {
+                    day.to_string()
+                } else {
+                    format!("{day:2}")
+                }
+            }
             Some('H') => padded(hour, 2),
             Some('I') => padded(hour12, 2),
-            Some('k') => if bare { hour.to_string() } else { format!("{hour:2}") },
-            Some('l') => if bare { hour12.to_string() } else { format!("{hour12:2}") },
+            Some('k') => {
+                if bare {
+                    hour.to_string()
+                } else {
+                    format!("{hour:2}")
+                }
+            }
+            Some('l') => {
+                if bare {
+                    hour12.to_string()
+                } else {
+                    format!("{hour12:2}")
+                }
+            }
             Some('M') => padded(minute, 2),
             Some('S') => padded(second, 2),
             Some('f') => "000000".into(),
@@ -62,14 +90,20 @@ fn strftime(format: &str, now: i64) -> Result<String, Error> {
             Some('b' | 'h') => month_name[..3].into(),
             Some('A') => day_name.into(),
             Some('a') => day_name[..3].into(),
-            Some('p') => if hour < 12 { "AM".into() } else { "PM".into() },
+            Some('p') => {
+                if hour < 12 {
+                    "AM".into()
+                } else {
+                    "PM".into()
+                }
+            }
             Some('D' | 'x') => format!("{month:02}/{day:02}/{:02}", year.rem_euclid(100)),
             Some('F') => format!("{year}-{month:02}-{day:02}"),
             Some('R') => format!("{hour:02}:{minute:02}"),
             Some('T' | 'X') => format!("{hour:02}:{minute:02}:{second:02}"),
-            Some('c') => format!(
-                "{} {} {day:2} {hour:02}:{minute:02}:{second:02} {year}", &day_name[..3], &month_name[..3]
-            ),
+            Some('c') => {
+                format!("{} {} {day:2} {hour:02}:{minute:02}:{second:02} {year}", &day_name[..3], &month_name[..3])
+            }
             Some('s') => now.to_string(),
             Some('z' | 'Z') => String::new(), // as for a datetime without a zone
             Some('n') => "\n".into(),
