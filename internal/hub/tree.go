@@ -136,8 +136,7 @@ func (l *listing) read(d *json.Decoder) error {
 	return err
 }
 
-// getJSON reads an answer of the hub's API, with retries. read must start afresh or be harmless to repeat: it is only
-// repeated when the connection broke before the answer's first byte.
+// getJSON fetches an answer of the hub's API, with retries, and gives it to read once it is whole.
 func (c *Client) getJSON(ctx context.Context, address string, q query, read func(*json.Decoder) error) (http.Header, error) {
 	var body []byte
 	var header http.Header
