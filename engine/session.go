@@ -12,7 +12,7 @@ import (
 // openSession opens the graph with the providers asked for, and notes which one truly runs.
 func (m *Model) openSession(files model.Files, o Options) error {
 	options := ort.SessionOptions{
-		Threads: m.threads, Spin: o.Spin == nil || *o.Spin, Arena: true, RecordPlacement: true, Providers: o.Providers,
+		Threads: m.threads, Spin: o.Spin == nil || *o.Spin, Arena: true, RecordPlacement: true, HugePages: true, Providers: o.Providers,
 	}
 	var err error
 	if files.Dir == "" {
