@@ -48,6 +48,9 @@ func benchAction(c *cli.Context) error {
 			return err
 		}
 	}
+	if _, err := configured(c); err != nil {
+		return err
+	}
 	start := time.Now()
 	m, closeModel, err := openModel(ctx, c)
 	if err != nil {

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/rs/zerolog"
@@ -65,7 +67,8 @@ func newApp(in io.Reader, out, problems io.Writer) *cli.App {
 		Suggest:                   true,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              usageError,
-		Commands:                  append([]*cli.Command{runCommand(), queryCommand(), chatCommand(), benchCommand(), doctorCommand(), completionCommand(), versionCommand()}, modelCommands()...),
+		Flags:                     []cli.Flag{configFlag()},
+		Commands:                  append([]*cli.Command{runCommand(), queryCommand(), chatCommand(), configCommand(), benchCommand(), doctorCommand(), completionCommand(), versionCommand()}, modelCommands()...),
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return fmt.Errorf("%w: there is no command %q; `shammah-engine help` lists them", errUsage, c.Args().First())
@@ -78,7 +81,7 @@ func newApp(in io.Reader, out, problems io.Writer) *cli.App {
 func usageError(c *cli.Context, err error, _ bool) error {
 	name := "shammah-engine"
 	if c.Command != nil && c.Command.Name != "" && c.Command.Name != name {
-		name += " " + c.Command.Name
+		name = c.Command.HelpName
 	}
 	return fmt.Errorf("%w: %s: %w; `%s --help` shows what there is", errUsage, name, err, name)
 }
@@ -97,38 +100,64 @@ func logger(w io.Writer, verbose bool) zerolog.Logger {
 	return zerolog.New(zerolog.ConsoleWriter{Out: w, NoColor: true, PartsExclude: []string{zerolog.TimestampFieldName}}).Level(zerolog.DebugLevel)
 }
 
-// reorder moves the flags of a command before its other arguments, so that both orders work: the flag library stops at the first argument.
+// reorder moves the flags of a command before its other arguments, and those of the program before the command, so that every order
+// works: the flag library stops at the first argument.
 func reorder(app *cli.App, args []string) []string {
-	if len(args) < 3 {
+	if args[len(args)-1] == "--generate-bash-completion" { // which counts in the last place only
 		return args
 	}
-	command := app.Command(args[1])
-	if command == nil {
-		return args
-	}
-	takesValue := map[string]bool{}
-	for _, f := range command.Flags {
-		_, isBool := f.(*cli.BoolFlag)
-		for _, name := range f.Names() {
-			takesValue[name] = !isBool
-		}
-	}
-	flags, rest := args[:2:2], []string{}
-	for i := 2; i < len(args); i++ {
+	global, valued := valuedFlags(app.Flags), map[string]bool{}
+	commands := app.Commands
+	var own, path, flags, rest []string
+	for i := 1; i < len(args); i++ {
 		a := args[i]
 		if a == "--" {
 			rest = append(rest, args[i+1:]...)
 			break
 		}
 		if len(a) < 2 || a[0] != '-' {
-			rest = append(rest, a)
+			if command := named(commands, a); command != nil && len(rest) == 0 {
+				path, commands = append(path, a), command.Subcommands
+				maps.Copy(valued, valuedFlags(command.Flags))
+			} else {
+				rest = append(rest, a)
+			}
 			continue
 		}
-		flags = append(flags, a)
-		if name := strings.TrimLeft(a, "-"); takesValue[name] && i+1 < len(args) {
+		name, _, joined := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		takesValue, isGlobal := global[name]
+		to := &own
+		if !isGlobal {
+			to, takesValue = &flags, valued[name]
+		}
+		*to = append(*to, a)
+		if takesValue && !joined && i+1 < len(args) {
 			i++
-			flags = append(flags, args[i])
+			*to = append(*to, args[i])
 		}
 	}
-	return append(append(flags, "--"), rest...)
+	if len(path) == 0 {
+		return args
+	}
+	return slices.Concat(args[:1], own, path, flags, []string{"--"}, rest)
+}
+
+// valuedFlags says of each name of a flag whether a value follows it.
+func valuedFlags(flags []cli.Flag) map[string]bool {
+	valued := map[string]bool{}
+	for _, f := range flags {
+		_, isBool := f.(*cli.BoolFlag)
+		for _, name := range f.Names() {
+			valued[name] = !isBool
+		}
+	}
+	return valued
+}
+
+func named(commands []*cli.Command, name string) *cli.Command {
+	i := slices.IndexFunc(commands, func(c *cli.Command) bool { return c.HasName(name) })
+	if i < 0 {
+		return nil
+	}
+	return commands[i]
 }

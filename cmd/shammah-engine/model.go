@@ -24,15 +24,19 @@ const tinyName = "tiny"
 
 func modelFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "model", Aliases: []string{"m"}, Value: tinyName, Usage: "`MODEL`: an alias (qwen-1.5b), owner/name, or a folder", EnvVars: []string{"SHAMMAH_MODEL"}},
+		&cli.StringFlag{Name: "model", Aliases: []string{"m"}, Usage: "`MODEL`: an alias (qwen-1.5b), owner/name, or a folder (default: as configured, or tiny)"},
 		&cli.StringFlag{Name: "variant", Usage: "which `GRAPH` of several: q4, int8, fp16, fp32"},
-		&cli.StringFlag{Name: "provider", Value: "auto", Usage: "`auto`, " + strings.Join(provider.Names(), ", "), EnvVars: []string{"SHAMMAH_PROVIDER"}},
+		providerFlag(),
 		&cli.IntFlag{Name: "threads", Aliases: []string{"t"}, Usage: "threads that compute (default: one for each physical core)"},
 		&cli.IntFlag{Name: "context", Aliases: []string{"c"}, Usage: "`TOKENS` that prompt and answer may have together (default: 4096, or the model's maximum if smaller)"},
 		&cli.BoolFlag{Name: "pull", Usage: "download the model if it is not here, without asking"},
 		&cli.BoolFlag{Name: "force", Usage: "try even if memory seems too small"},
 		&cli.BoolFlag{Name: "verbose", Usage: "say what happens inside"},
 	}
+}
+
+func providerFlag() cli.Flag {
+	return &cli.StringFlag{Name: "provider", Usage: "what it runs on: `auto`, " + strings.Join(provider.Names(), ", ") + " (default: as configured, or auto)"}
 }
 
 func generationFlags() []cli.Flag {

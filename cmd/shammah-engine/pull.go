@@ -28,7 +28,7 @@ func pullCommand() *cli.Command {
 			"HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and the proxy variables are honoured.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "variant", Usage: "which `GRAPH` of several: q4, int8, fp16, fp32 (default: the best for the provider and the memory)"},
-			&cli.StringFlag{Name: "provider", Value: "auto", Usage: "what it will run on: `auto`, " + strings.Join(provider.Names(), ", "), EnvVars: []string{"SHAMMAH_PROVIDER"}},
+			providerFlag(),
 			&cli.BoolFlag{Name: "dry-run", Usage: "only show what would be downloaded"},
 			&cli.BoolFlag{Name: "json", Usage: "print events as lines of JSON"},
 			&cli.BoolFlag{Name: "private-redirects", Usage: "follow the hub to addresses of a private network"},
@@ -41,6 +41,9 @@ func pullCommand() *cli.Command {
 func pullAction(c *cli.Context) error {
 	name, err := oneArgument(c, "a model")
 	if err != nil {
+		return err
+	}
+	if _, err := configured(c); err != nil {
 		return err
 	}
 	ctx, stop := interruptible(c.Context)

@@ -40,7 +40,6 @@ func queryCommand() *cli.Command {
 
 func queryFlags() []cli.Flag {
 	return []cli.Flag{
-		configFlag(),
 		&cli.StringFlag{Name: "router", Value: string(router.Auto), Usage: "who answers: `auto` asks Claude only when the model of this machine cannot, local, claude"},
 		&cli.BoolFlag{Name: "json", Usage: "print one JSON object with the answer, who gave it and why"},
 		&cli.BoolFlag{Name: "stats", Usage: "print figures after the answer"},

@@ -37,7 +37,6 @@ func runCommand() *cli.Command {
 
 func outputFlags() []cli.Flag {
 	return []cli.Flag{
-		configFlag(),
 		&cli.BoolFlag{Name: "raw", Usage: "give the prompt to the model as it is, without its chat template"},
 		&cli.BoolFlag{Name: "json", Usage: "print one JSON object with the answer and its figures"},
 		&cli.BoolFlag{Name: "stats", Usage: "print rates and times after the answer"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -16,36 +17,43 @@ import (
 	"github.com/shammah/shammah-engine/internal/hub"
 )
 
-// configFlag is the flag of commands that read the configuration file.
+// configFlag is a flag of the program: every command reads the configuration, and it may stand anywhere.
 func configFlag() cli.Flag {
-	return &cli.StringFlag{Name: "config", Usage: "read this `FILE` instead of ~/.shammah/config.toml", EnvVars: []string{"SHAMMAH_CONFIG"}}
+	return &cli.StringFlag{Name: "config", Usage: "the settings are in this `FILE` (default: SHAMMAH_CONFIG, or config.toml in SHAMMAH_HOME or ~/.shammah)"}
 }
 
-// configured reads the configuration, and gives each flag of the command that was not set the value that it has there.
-func configured(c *cli.Context) (*config.Settings, error) {
-	s, err := config.Load(config.Options{Path: c.String("config"), Env: os.Getenv})
+// configFile is the file that was asked for, "" if none was.
+func configFile(c *cli.Context) string {
+	return cmp.Or(c.String("config"), os.Getenv("SHAMMAH_CONFIG"))
+}
+
+// settings reads the configuration and says what is odd about it.
+func settings(c *cli.Context) (*config.Settings, error) {
+	s, err := config.Load(config.Options{Path: configFile(c), Env: os.Getenv})
 	if err != nil {
 		return nil, err
 	}
 	for _, w := range s.Warnings {
 		fmt.Fprintf(c.App.ErrWriter, "warning: %s\n", oneLine(w))
 	}
+	return s, nil
+}
+
+// configured reads the configuration, and gives each flag of the command that was not set the value that it has there.
+func configured(c *cli.Context) (*config.Settings, error) {
+	s, err := settings(c)
+	if err != nil {
+		return nil, err
+	}
 	return s, fillFlags(c, s)
 }
 
-// fillFlags sets the flags that the command has and that were not given. A default of the configuration is the flag's own, and sets none.
+// fillFlags sets the flags that the command has and that were not given. What is the default in the configuration, too, stays unset,
+// but for the model and the provider.
 func fillFlags(c *cli.Context, s *config.Settings) error {
 	missing := map[string]bool{}
 	for _, f := range c.Command.Flags {
 		missing[f.Names()[0]] = !c.IsSet(f.Names()[0])
-	}
-	for flag, fallback := range map[string]string{"model": tinyName, "provider": "auto"} {
-		if c.IsSet(flag) && c.String(flag) == "" { // by a variable that is empty, which counts as not set
-			missing[flag] = true
-			if err := c.Set(flag, fallback); err != nil {
-				return fmt.Errorf("use the default for --%s: %w", flag, err)
-			}
-		}
 	}
 	fill := func(flag, value string) error {
 		if !missing[flag] || value == "" || flag == "max-tokens" && value == "0" { // which is no limit in the file
@@ -62,7 +70,7 @@ func fillFlags(c *cli.Context, s *config.Settings) error {
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(fill("model", name), fill("variant", choice.Variant)); err != nil {
+		if err := errors.Join(fill("model", cmp.Or(name, tinyName)), fill("variant", choice.Variant)); err != nil {
 			return err
 		}
 	}
@@ -73,7 +81,7 @@ func fillFlags(c *cli.Context, s *config.Settings) error {
 		{"repetition-penalty", "generation.repetition_penalty"}, {"presence-penalty", "generation.presence_penalty"},
 		{"frequency-penalty", "generation.frequency_penalty"}, {"seed", "generation.seed"}, {"overflow", "generation.overflow"},
 	} {
-		if s.Source(f.key).Rank == config.Default {
+		if s.Source(f.key).Rank == config.Default && f.flag != "provider" {
 			continue
 		}
 		value, err := s.Get(f.key)
