@@ -12,6 +12,7 @@ import (
 // Decode of all ids. It is for one goroutine at a time.
 type Stream struct {
 	stream unsafe.Pointer // nil when closed
+	pieces *pieces        // the tokenizer's
 }
 
 // NewStream starts a stream. It keeps what it needs of the tokenizer alive. From a closed tokenizer it
@@ -22,11 +23,11 @@ func (t *Tokenizer) NewStream(keepSpecial bool) *Stream {
 	if t.handle == nil {
 		return &Stream{}
 	}
-	return &Stream{stream: C.shammah_text_stream_new(t.handle, C.bool(keepSpecial))}
+	return &Stream{stream: C.shammah_text_stream_new(t.handle, C.bool(keepSpecial)), pieces: t.pieces}
 }
 
 // Push is the text that became certain with this token, often all of its text, sometimes none. It
-// allocates nothing but that.
+// allocates that text once, and nothing when the same token gives it again.
 func (s *Stream) Push(id int32) (string, error) {
 	if s.stream == nil {
 		return "", ErrClosed
@@ -34,7 +35,11 @@ func (s *Stream) Push(id int32) (string, error) {
 	if id < 0 {
 		return "", fmt.Errorf("text: decode: id %d is negative", id)
 	}
-	return streamed(C.shammah_text_stream_push(s.stream, C.uint32_t(id)))
+	r := C.shammah_text_stream_push(s.stream, C.uint32_t(id))
+	if err := streamError(r); err != nil {
+		return "", err
+	}
+	return s.pieces.text(id, borrow(r)), nil
 }
 
 // Flush is what was held back at the end of a text; a rune that never ended is U+FFFD.
@@ -42,7 +47,11 @@ func (s *Stream) Flush() (string, error) {
 	if s.stream == nil {
 		return "", ErrClosed
 	}
-	return streamed(C.shammah_text_stream_flush(s.stream))
+	r := C.shammah_text_stream_flush(s.stream)
+	if err := streamError(r); err != nil {
+		return "", err
+	}
+	return string(borrow(r)), nil
 }
 
 // Reset makes the stream ready for another text.
@@ -60,10 +69,10 @@ func (s *Stream) Close() {
 	}
 }
 
-// streamed copies what the stream lends.
-func streamed(r C.struct_shammah_text_reply) (string, error) {
+// streamError is what a reply says went wrong. A good reply lends its bytes until the next call on the stream.
+func streamError(r C.struct_shammah_text_reply) error {
 	if r.status != C.SHAMMAH_TEXT_OK {
-		return "", fmt.Errorf("text: decode: %s", takeBytes(r))
+		return fmt.Errorf("text: decode: %s", takeBytes(r))
 	}
-	return string(borrow(r)), nil
+	return nil
 }

@@ -23,6 +23,7 @@ type Tokenizer struct {
 	tok    *tokenizers.Tokenizer
 	handle unsafe.Pointer // the C object of tok; nil when closed
 	size   int
+	pieces *pieces
 }
 
 // EncodeOptions says how Encode reads a text.
@@ -72,7 +73,8 @@ func Parse(json []byte) (*Tokenizer, error) {
 	if err != nil {
 		return nil, errors.Join(err, tok.Close())
 	}
-	return &Tokenizer{tok: tok, handle: handle, size: int(C.shammah_text_size(handle))}, nil
+	size := int(C.shammah_text_size(handle))
+	return &Tokenizer{tok: tok, handle: handle, size: size, pieces: newPieces(size)}, nil
 }
 
 // handleOf is the C object behind a tokenizer of the daulet package, which does not export it. A
