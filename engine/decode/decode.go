@@ -46,7 +46,7 @@ type Overflow int
 const (
 	// OverflowError refuses a request that cannot fit before anything is computed. A request without a token budget ends with FinishLength at the end of the context.
 	OverflowError Overflow = iota
-	// OverflowTruncate drops the oldest tokens of the prompt until prompt and budget fit.
+	// OverflowTruncate drops the oldest tokens of the prompt until prompt and budget fit; a quarter of the context is left for an answer without a budget.
 	OverflowTruncate
 	// OverflowShift drops the older half of the sequence whenever the context is full, and goes on.
 	OverflowShift
@@ -228,6 +228,9 @@ func (g *generation) fit() error {
 	switch {
 	case len(g.prompt) <= room:
 	case g.overflow == OverflowTruncate && room > 0:
+		if g.maxTokens == 0 {
+			room -= capacity / 4
+		}
 		g.stats.Dropped = len(g.prompt) - room
 		g.prompt = g.prompt[len(g.prompt)-room:]
 	case g.overflow == OverflowShift && len(g.prompt) < capacity:

@@ -196,6 +196,15 @@ func TestOverflow(t *testing.T) {
 			t.Errorf("the model holds %v, want it to begin with %v", m.held, long[6:])
 		}
 	})
+	t.Run("truncate leaves room for an answer without a budget", func(t *testing.T) {
+		m := &script{capacity: 8}
+		q := request(long...)
+		q.Overflow = OverflowTruncate
+		ids, _, stats, err := collect(t, t.Context(), m, q)
+		if err != nil || len(ids) != 3 || stats.Dropped != len(long)-5 || stats.PromptTokens != 5 {
+			t.Errorf("got %v %+v %v, want 3 tokens after all but 5 of the prompt were dropped", ids, stats, err)
+		}
+	})
 	t.Run("shift goes on past the context", func(t *testing.T) {
 		m := &script{capacity: 10}
 		q := request(0, 1)
