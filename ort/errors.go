@@ -10,6 +10,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -76,7 +77,7 @@ func (t table) check(s *C.OrtStatus) *Error {
 	if s == nil {
 		return nil
 	}
-	e := &Error{Code: Code(C.ort_status_code(t.c, s)), Msg: oneLine(C.GoString(C.ort_status_message(t.c, s)))}
+	e := &Error{Code: Code(C.ort_status_code(t.c, s)), Msg: withoutPlace(oneLine(C.GoString(C.ort_status_message(t.c, s))))}
 	C.ort_status_release(t.c, s)
 	return e
 }
@@ -88,6 +89,55 @@ func (e *Error) in(format string, args ...any) error {
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// sourcePlace is where the runtime's own source threw: a file and a line.
+var sourcePlace = regexp.MustCompile(`[^\s:]*/onnxruntime[^\s:]*\.(cc|h|cu|cuh|mm):\d+ `)
+
+// withoutPlace leaves the place in the runtime's source out of its words, and the function's signature after it: they say nothing to
+// the reader and hide what does.
+func withoutPlace(s string) string {
+	at := sourcePlace.FindStringIndex(s)
+	if at == nil {
+		return s
+	}
+	rest := s[at[1]:]
+	open := strings.IndexByte(rest, '(')
+	if open < 0 {
+		return s
+	}
+	for open < len(rest) && strings.IndexByte("([", rest[open]) >= 0 {
+		end := closing(rest[open:])
+		if end < 0 {
+			return s
+		}
+		rest = strings.TrimPrefix(strings.TrimLeft(rest[open+end:], " "), "const ")
+		open = 0
+	}
+	if rest == "" {
+		return s
+	}
+	before := strings.TrimRight(s[:at[0]], " ")
+	if strings.HasSuffix(before, ":") {
+		before += " "
+	}
+	return before + rest
+}
+
+// closing is the length of the text in brackets that s begins with; -1 when they never close.
+func closing(s string) int {
+	depth := 0
+	for i := range len(s) {
+		switch s[i] {
+		case '(', '[':
+			depth++
+		case ')', ']':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		}
+	}
+	return -1
+}
 
 // fail is an error of this package itself.
 func fail(op, format string, args ...any) error {

@@ -66,7 +66,7 @@ func folders() []string {
 func inPlace(place string) []string {
 	info, err := os.Stat(place)
 	if err != nil || !info.IsDir() {
-		if filepath.Ext(place) == "" {
+		if err != nil && filepath.Ext(place) == "" {
 			return []string{filepath.Join(place, systemNames(runtime.GOOS)[0])}
 		}
 		return []string{place}
@@ -106,7 +106,6 @@ func systemNames(goos string) []string {
 }
 
 func openLibrary(option string) (library, error) {
-	explicit := explicitPlace(option) != ""
 	var tried []error
 	for _, path := range Search(Options{Library: option}) {
 		lib, err := tryLibrary(path)
@@ -115,8 +114,11 @@ func openLibrary(option string) (library, error) {
 		}
 		tried = append(tried, err)
 	}
-	if explicit {
+	switch {
+	case option != "":
 		return library{}, fmt.Errorf("ort: open library: %w", tried[0])
+	case explicitPlace("") != "":
+		return library{}, fmt.Errorf("ort: open library, as %s says: %w", LibraryVariable, tried[0])
 	}
 	words := make([]string, len(tried))
 	for i, err := range tried {

@@ -173,6 +173,17 @@ func TestSearch(t *testing.T) {
 	if got := ort.Search(ort.Options{}); len(got) != 1 || got[0] != filepath.Join(cache, "mine.so") {
 		t.Errorf("with %s set: %q", ort.LibraryVariable, got)
 	}
+	bare := filepath.Join(cache, "libort") // a file is a file, whatever its name
+	if err := os.WriteFile(bare, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(ort.LibraryVariable, bare)
+	if got := ort.Search(ort.Options{}); len(got) != 1 || got[0] != bare {
+		t.Errorf("with %s naming a file without an extension: %q", ort.LibraryVariable, got)
+	}
+	if env, err := ort.Open(ort.Options{}); err == nil || !strings.Contains(err.Error(), ort.LibraryVariable) {
+		t.Errorf("got %v %v, want an error that says who named the file", env, err)
+	}
 }
 
 func TestNewestIn(t *testing.T) {
