@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -216,6 +217,9 @@ func first[T any](a, b *T) *T {
 func hubName(dir string) string {
 	if dir == "" {
 		return "embedded"
+	}
+	if full, err := filepath.Abs(dir); err == nil { // "." and ".." have a name too
+		dir = full
 	}
 	parts := strings.Split(path.Clean(strings.ReplaceAll(dir, `\`, "/")), "/")
 	for _, p := range slices.Backward(parts) {
