@@ -268,6 +268,9 @@ func name(files model.Files) string {
 }
 
 func loadTokenizer(files model.Files) (*text.Tokenizer, error) {
+	if files.Tokenizer == "" {
+		return nil, fmt.Errorf("engine: open %s: it has no tokenizer.json beside or above %s; fetch the model again with all its files", name(files), files.Graph)
+	}
 	if files.Dir != "" {
 		return text.Load(files.Path(files.Tokenizer))
 	}

@@ -114,8 +114,8 @@ func TestCancelAtAnyStep(t *testing.T) {
 				}
 			}
 			cancel()
-			if !errors.Is(lastErr, context.Canceled) || last.Stats == nil || n != at {
-				t.Fatalf("%s, cancel %d after %d tokens: got %d tokens, %v", folder, i, at, n, lastErr)
+			if !errors.Is(lastErr, context.Canceled) || last.Stats == nil || last.Stats.Finish != decode.FinishCancelled || n != at {
+				t.Fatalf("%s, cancel %d after %d tokens: got %d tokens, %+v, %v", folder, i, at, n, last.Stats, lastErr)
 			}
 		}
 		ids, _, err := result(t.Context(), m, Request{Tokens: g.Prompts[2], MaxTokens: 64, IgnoreEnd: true})
@@ -226,6 +226,16 @@ func TestOpenRefuses(t *testing.T) {
 		{"negative context", func(t *testing.T) string { return "testdata/b-fp32" }, Options{Context: -1}, nil, "expected a positive number"},
 		{"unknown variant", func(t *testing.T) string { return "testdata/a-fp32" }, Options{Variant: "q9"}, nil, "q9"},
 		{"T-03 truncated tokenizer", func(t *testing.T) string { return cut(t, "tokenizer.json", 1000) }, Options{}, nil, "tokenizer"},
+		{"no tokenizer", func(t *testing.T) string {
+			dir := copyFixture(t, "b-fp32")
+			if err := os.Remove(filepath.Join(dir, "tokenizer.json")); err != nil {
+				t.Fatal(err)
+			}
+			return dir
+		}, Options{}, nil, "no tokenizer.json"},
+		{"M-04 a graph of the future", func(t *testing.T) string {
+			return rewrite(t, "a-fp32", "onnx/model.onnx", "\x08\x08\x12", "\x08\x7f\x12")
+		}, Options{}, nil, "model.onnx failed: Unsupported model IR version: 127"},
 		{"C-03 template with an unknown filter", func(t *testing.T) string {
 			return write(t, "chat_template.jinja", "{{ messages | no_such_filter }}")
 		}, Options{}, nil, "no_such_filter"},

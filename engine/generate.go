@@ -43,12 +43,18 @@ type Request struct {
 	Cold       bool // compute the whole prompt even if its beginning is still in the cache, for measurements
 }
 
-// Generate continues a request token by token. What the cache still holds of the request before is not computed again, where both begin alike. The sequence closes with a Token that has Stats; an error comes beside it.
-// Cancelling ctx, or leaving the loop, ends the work within one step and leaves the model as it was. Requests take turns.
+// Generate continues a request token by token. What the cache still holds of the request before is not computed again, where both begin
+// alike. The sequence closes with a Token that has Stats; an error comes beside it.
+// Cancelling ctx, or leaving the loop, ends the work within one step and leaves the model usable. Requests take turns: inside the loop,
+// another request to the same model, and its Close, would wait for ever.
 func (m *Model) Generate(ctx context.Context, q Request) iter.Seq2[Token, error] {
 	return func(yield func(Token, error) bool) {
 		fail := func(err error) {
-			yield(Token{ID: -1, Stats: &Stats{Finish: decode.FinishError}}, err)
+			finish := decode.FinishError
+			if ctx.Err() != nil {
+				finish = decode.FinishCancelled
+			}
+			yield(Token{ID: -1, Stats: &Stats{Finish: finish}}, err)
 		}
 		r, done, err := m.prepare(q)
 		if err != nil {
