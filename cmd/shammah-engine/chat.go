@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -10,8 +11,11 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/shammah/shammah-engine/engine"
 	"github.com/shammah/shammah-engine/engine/chat"
+	"github.com/shammah/shammah-engine/engine/model"
 	"github.com/shammah/shammah-engine/internal/config"
+	"github.com/shammah/shammah-engine/internal/provider"
 	"github.com/shammah/shammah-engine/internal/repl"
 	"github.com/shammah/shammah-engine/internal/router"
 )
@@ -23,7 +27,7 @@ func chatCommand() *cli.Command {
 		Description: "Until the model is ready Claude answers, if there is a key; otherwise the first answer waits for it.\n" +
 			"/help lists what can be typed. Lines on standard input are answered one after the other.",
 		Flags: append(append(modelFlags(), generationFlags()...),
-			&cli.StringFlag{Name: "router", Value: string(router.Auto), Usage: "who answers: `auto`, local or claude"}, configFlag()),
+			&cli.StringFlag{Name: "router", Value: string(router.Auto), Usage: "who answers: `auto`, local or claude"}),
 		OnUsageError: usageError,
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
@@ -44,17 +48,12 @@ func chatCommand() *cli.Command {
 
 // converse holds a conversation. It returns when the user leaves, after all that was begun has ended.
 func converse(c *cli.Context, settings *config.Settings, mode router.Mode, raw bool) error {
-	if _, err := generationRequest(c); err != nil {
+	if err := checkFlags(c, raw); err != nil {
 		return err
 	}
-	remote, err := claudeClient(settings, logger(c.App.ErrWriter, c.Bool("verbose")))
-	if err != nil {
-		return err
-	}
-	defer remote.Close()
 	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	input, output, closeTerminal, err := repl.Open(c.App.Reader, c.App.Writer, c.App.ErrWriter, os.Getenv)
+	input, output, closeTerminal, err := repl.Open(c.App.Reader, c.App.Writer, c.App.ErrWriter, appearance(settings))
 	if err != nil {
 		return err
 	}
@@ -64,6 +63,11 @@ func converse(c *cli.Context, settings *config.Settings, mode router.Mode, raw b
 	notices, problems := repl.NewNotices(), c.App.ErrWriter
 	c.App.ErrWriter = notices
 	defer func() { c.App.ErrWriter = problems }()
+	remote, err := claudeClient(settings, logger(notices, c.Bool("verbose")))
+	if err != nil {
+		return err
+	}
+	defer remote.Close()
 	t := &talker{c: c, ctx: ctx, mode: mode, remote: remote, notices: notices, raw: raw}
 	history := &repl.History{}
 	if input.Interactive() {
@@ -72,7 +76,7 @@ func converse(c *cli.Context, settings *config.Settings, mode router.Mode, raw b
 	}
 	t.start(c.String("model"), nil)
 	err = repl.New(repl.Options{
-		Input: input, Output: output, Backend: t, History: history, Notices: notices,
+		Input: input, Output: output, Backend: t, History: history, Notices: notices, NoStatus: !settings.UI.Status,
 		Conversation: chat.Conversation{System: c.String("system")},
 		Abort: func() {
 			closeTerminal()
@@ -80,6 +84,7 @@ func converse(c *cli.Context, settings *config.Settings, mode router.Mode, raw b
 		},
 	}).Run(ctx)
 	stop()
+	closeTerminal() // from here on Ctrl-C ends the process: what is being loaded can take its time to end
 	if closeErr := t.Close(); err == nil {
 		err = closeErr
 	}
@@ -87,6 +92,36 @@ func converse(c *cli.Context, settings *config.Settings, mode router.Mode, raw b
 		return errInterrupted
 	}
 	return interrupted(err)
+}
+
+// checkFlags finds what is wrong with the command line before anything begins.
+func checkFlags(c *cli.Context, raw bool) error {
+	if _, err := generationRequest(c); err != nil {
+		return err
+	}
+	if err := sampling(c, &model.Spec{Vocab: math.MaxInt32}, &engine.Request{}); err != nil {
+		return err
+	}
+	if _, err := provider.Chain(c.String("provider")); err != nil {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	if raw && c.String("system") != "" {
+		return fmt.Errorf("%w: %s: --system needs a chat template, and with --raw the prompt goes to the model as it is", errUsage, c.Command.Name)
+	}
+	return nil
+}
+
+// appearance is the environment as the configuration's ui.color changes it.
+func appearance(s *config.Settings) func(string) string {
+	return func(name string) string {
+		switch {
+		case name == "NO_COLOR" && s.UI.Color == "never":
+			return "1"
+		case name == "NO_COLOR" && s.UI.Color == "always":
+			return ""
+		}
+		return os.Getenv(name)
+	}
 }
 
 func openHistory(s *config.Settings, notices *repl.Notices) *repl.History {

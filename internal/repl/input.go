@@ -65,7 +65,7 @@ func (l *Lines) Interactive() bool { return l.terminal }
 // Read gives one line, or all lines from """ to """.
 func (l *Lines) Read(ctx context.Context, s *Session) (string, error) {
 	s.tell()
-	if status := s.status(s.Output.width() - 1); l.terminal && status != l.shown {
+	if status := s.status(s.Output.width() - 1); l.terminal && status != l.shown && status != "" {
 		l.shown = status
 		s.Output.Note(status)
 	}

@@ -69,6 +69,7 @@ type Options struct {
 	Settings     config.Generation
 	History      *History
 	Notices      *Notices
+	NoStatus     bool   // no status line
 	Abort        func() // called on a second Ctrl-C while an answer is being stopped: it is to end the process
 }
 

@@ -21,6 +21,9 @@ type Status struct {
 
 // status is one line of at most width columns. What matters least goes first when it is too long.
 func (s *Session) status(width int) string {
+	if s.NoStatus {
+		return ""
+	}
 	st := s.Backend.Status()
 	// Each part with its rank: the highest go first.
 	type part struct {
