@@ -167,7 +167,7 @@ func (s *Session) showSystem() {
 
 func (s *Session) clear(context.Context, string) error {
 	s.Conversation.Turns = nil
-	s.unanswered = ""
+	s.unanswered, s.used = "", 0
 	s.Output.Note("forgotten")
 	return nil
 }

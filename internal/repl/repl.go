@@ -79,6 +79,7 @@ type Session struct {
 	unanswered string // what was asked last and got no answer
 	last       *Done
 	in, out    int  // tokens of all answers
+	used       int  // tokens of the context after the last answer of a model with one
 	leaving    bool // the next Ctrl-C leaves
 }
 
@@ -248,6 +249,9 @@ func (s *Session) count(d *Done) {
 	s.last = d
 	s.in += d.Prompt
 	s.out += d.Generated
+	if d.Context > 0 {
+		s.used = d.Prompt + d.Generated
+	}
 }
 
 // line is an error as one line.

@@ -32,7 +32,7 @@ tiny · CPU · context 0/512`)
 > Hello
 You said: Hello
 > █
-tiny · CPU · 10 in 5 out · 20.0 tok/s`)
+tiny · CPU · 10 in 5 out · 20.0/s`)
 		s.typing("\x04")
 		s.shows(`
 > Hello
@@ -126,7 +126,7 @@ ok
 > two
 ok
 > thr█
-tiny · CPU · 20 in 10 out · 20.0 tok/s`)
+tiny · CPU · 20 in 10 out · 20.0/s`)
 		s.typing("\x15", "\x04")
 	})
 }
@@ -286,7 +286,7 @@ func TestControlCharactersOfAnAnswer(t *testing.T) {
 > Hi
 a]0;title[2Jbc
 > █
-tiny · CPU · 10 in 5 out · 20.0 tok/s`)
+tiny · CPU · 10 in 5 out · 20.0/s`)
 		s.typing("\x04")
 	})
 }

@@ -177,17 +177,22 @@ func TestLoadRefuses(t *testing.T) {
 func TestStatusLine(t *testing.T) {
 	b := &answers{status: Status{Model: "Qwen2.5-1.5B-Instruct", Provider: "CPU", Mode: "local", Context: 4096, Used: 1_600_000_000, Free: 5_100_000_000}}
 	s := session(b)
-	s.count(&Done{By: "claude-x", Why: "not ready", Prompt: 1234, Generated: 567, Rate: 31.25, Context: 4096})
+	s.count(&Done{By: "Qwen", Prompt: 1234, Generated: 567, Rate: 31.25, Context: 4096})
 	for width, want := range map[int]string{
-		140: "Qwen2.5-1.5B-Instruct · CPU · local · 1234 in 567 out · 31.2 tok/s · context 1801/4096 · by claude-x · 1.6 GB used 5.1 GB free",
-		79:  "Qwen2.5-1.5B-Instruct · CPU · 1234 in 567 out · 31.2 tok/s · context 1801/4096",
-		60:  "Qwen2.5-1.5B-Instruct · CPU · 1234 in 567 out · 31.2 tok/s",
-		40:  "Qwen2.5-1.5B-Instruct · 31.2 tok/s",
+		140: "Qwen2.5-1.5B-Instruct · CPU · local · 1234 in 567 out · 31.2 tok/s · context 1801/4096 · 1.6 GB used 5.1 GB free",
+		90:  "Qwen2.5-1.5B-Instruct · CPU · local · 1234 in 567 out · 31.2/s · ctx 43%",
+		79:  "Qwen2.5-1.5B-Instruct · CPU · local · 1234 in 567 out · 31.2/s · ctx 43%",
+		60:  "Qwen2.5-1.5B-Instruct · CPU · 1234 in 567 out · 31.2/s",
+		40:  "Qwen2.5-1.5B-Instruct · 31.2/s",
 		10:  "Qwen2.5-1…",
 	} {
 		if got := s.status(width); got != want {
 			t.Errorf("%d columns:\ngot  %q\nwant %q", width, got, want)
 		}
+	}
+	s.count(&Done{By: "claude-x", Why: "the mode is claude", Prompt: 1, Generated: 1})
+	if got, want := s.status(90), "Qwen2.5-1.5B-Instruct · CPU · local · 1235 in 568 out · by claude-x · 1.6 GB, 5.1 free"; got != want {
+		t.Errorf("after Claude's answer: got %q, want %q", got, want)
 	}
 	b.status = Status{Model: "Qwen", State: "could not be loaded: no\nmemory\x1b[2J"}
 	if got := New(Options{Backend: b}).status(79); got != "Qwen could not be loaded: no memory[2J" {
@@ -207,7 +212,7 @@ func TestLines(t *testing.T) {
 	if out != "You said: Hi\n" {
 		t.Errorf("answered %q", out)
 	}
-	if want := "tiny · CPU\n> tiny · CPU · 10 in 5 out · 20.0 tok/s · context 15/512\n> \n"; notes != want {
+	if want := "tiny · CPU\n> tiny · CPU · 10 in 5 out · 20.0 tok/s\n> \n"; notes != want {
 		t.Errorf("beside it\n%q, want\n%q", notes, want)
 	}
 }

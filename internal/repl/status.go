@@ -2,6 +2,7 @@ package repl
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -19,63 +20,73 @@ type Status struct {
 	Free     int64  // bytes that are left
 }
 
-// status is one line of at most width columns. What matters least goes first when it is too long.
+// part is a piece of the status line, in full and shortened. What has the highest rank is left out first.
+type part struct {
+	rank        int
+	full, short string
+}
+
+// status is one line of at most width columns: in full, or shortened, or without what matters least.
 func (s *Session) status(width int) string {
 	if s.NoStatus {
 		return ""
 	}
-	st := s.Backend.Status()
-	// Each part with its rank: the highest go first.
-	type part struct {
-		rank int
-		text string
+	parts := s.parts()
+	full, short := make([]string, len(parts)), ""
+	for i, p := range parts {
+		full[i] = p.full
 	}
-	var parts []part
-	add := func(rank int, format string, a ...any) { parts = append(parts, part{rank, fmt.Sprintf(format, a...)}) }
-	switch {
-	case st.State != "":
-		add(0, "%s", printable(strings.Join(strings.Fields(st.Model+" "+st.State), " ")))
-	case st.Provider != "":
-		add(0, "%s", st.Model)
-		add(3, "%s", st.Provider)
-	default:
-		add(0, "%s", st.Model)
-	}
-	if st.Mode != "" && st.Mode != "auto" {
-		add(6, "%s", st.Mode)
-	}
-	if d := s.last; d != nil {
-		add(2, "%d in %d out", s.in, s.out)
-		if d.Rate > 0 {
-			add(1, "%.1f tok/s", d.Rate)
-		}
-		if d.Context > 0 {
-			add(4, "context %d/%d", d.Prompt+d.Generated, d.Context)
-		}
-		if d.Why != "" {
-			add(5, "by %s", d.By)
-		}
-	} else if st.Context > 0 {
-		add(4, "context 0/%d", st.Context)
-	}
-	if st.Used > 0 {
-		add(7, "%s used %s free", size(st.Used), size(st.Free))
+	if text := strings.Join(full, " · "); uniseg.StringWidth(text) <= width {
+		return text
 	}
 	for {
-		texts := make([]string, len(parts))
-		last := 0
+		least := 0
 		for i, p := range parts {
-			texts[i] = p.text
-			if p.rank > parts[last].rank {
-				last = i
+			if p.rank > parts[least].rank {
+				least = i
 			}
 		}
-		text := strings.Join(texts, " · ")
-		if uniseg.StringWidth(text) <= width || len(parts) == 1 {
-			return cut(text, width)
+		texts := make([]string, len(parts))
+		for i, p := range parts {
+			texts[i] = p.short
 		}
-		parts = append(parts[:last], parts[last+1:]...)
+		if short = strings.Join(texts, " · "); uniseg.StringWidth(short) <= width || len(parts) == 1 {
+			return cut(short, width)
+		}
+		parts = slices.Delete(parts, least, least+1)
 	}
+}
+
+func (s *Session) parts() (parts []part) {
+	st := s.Backend.Status()
+	add := func(rank int, full, short string) { parts = append(parts, part{rank, full, short}) }
+	same := func(rank int, text string) { add(rank, text, text) }
+	if st.State != "" {
+		same(0, printable(strings.Join(strings.Fields(st.Model+" "+st.State), " ")))
+	} else {
+		same(0, st.Model)
+	}
+	if st.Provider != "" && st.State == "" {
+		same(3, st.Provider)
+	}
+	if st.Mode != "" && st.Mode != "auto" {
+		same(6, st.Mode)
+	}
+	if d := s.last; d != nil {
+		same(2, fmt.Sprintf("%d in %d out", s.in, s.out))
+		if d.Rate > 0 {
+			add(1, fmt.Sprintf("%.1f tok/s", d.Rate), fmt.Sprintf("%.1f/s", d.Rate))
+		}
+	}
+	if d := s.last; d != nil && d.Why != "" {
+		same(5, "by "+d.By) // the context is not this model's
+	} else if st.Context > 0 {
+		add(4, fmt.Sprintf("context %d/%d", s.used, st.Context), fmt.Sprintf("ctx %d%%", 100*s.used/st.Context))
+	}
+	if st.Used > 0 {
+		add(7, fmt.Sprintf("%s used %s free", size(st.Used), size(st.Free)), fmt.Sprintf("%.1f GB, %.1f free", float64(st.Used)/1e9, float64(st.Free)/1e9))
+	}
+	return parts
 }
 
 // size is a number of bytes in three figures: "1.6 GB".
