@@ -40,8 +40,11 @@ func doctorCommand() *cli.Command {
 var errUnwell = errors.New("doctor: something above does not work")
 
 func doctor(ctx context.Context, out io.Writer, verbose bool, problems io.Writer) error {
+	var unwritten error
 	line := func(name, format string, args ...any) {
-		fmt.Fprintf(out, "%-11s %s\n", name, fmt.Sprintf(format, args...))
+		if _, err := fmt.Fprintf(out, "%-11s %s\n", name, fmt.Sprintf(format, args...)); unwritten == nil {
+			unwritten = err
+		}
 	}
 	line("program", "shammah-engine %s, %s build, %s/%s", version, provider.Build, runtime.GOOS, runtime.GOARCH)
 	line("processor", "%s: %d physical cores, %d threads by default", cpuid.CPU.BrandName, sys.ReadCPU().Physical, sys.ReadCPU().Threads())
@@ -76,7 +79,7 @@ func doctor(ctx context.Context, out io.Writer, verbose bool, problems io.Writer
 	if !well {
 		return errUnwell
 	}
-	return nil
+	return unwritten
 }
 
 // The embedded model knows this fact; a provider that computes right finds it.

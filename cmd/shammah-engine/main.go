@@ -13,6 +13,8 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/urfave/cli/v2"
+
+	"github.com/shammah/shammah-engine/cpu"
 )
 
 // Exit codes of the program.
@@ -38,7 +40,10 @@ func run(ctx context.Context, args []string, in io.Reader, out, problems io.Writ
 		args = append(args[:1:1], "chat")
 	}
 	app := newApp(in, out, problems)
-	err := app.RunContext(ctx, reorder(app, args))
+	err := chooseKernels(os.Getenv("SHAMMAH_CPU_RUNG"))
+	if err == nil {
+		err = app.RunContext(ctx, reorder(app, args))
+	}
 	switch {
 	case err == nil:
 		return 0
@@ -52,8 +57,19 @@ func run(ctx context.Context, args []string, in io.Reader, out, problems io.Writ
 	return exitFailure
 }
 
+// chooseKernels refuses a rung that this machine cannot execute: package cpu by itself would take its own choice and say nothing.
+func chooseKernels(rung string) error {
+	if rung == "" {
+		return nil
+	}
+	if err := cpu.SetRung(rung); err != nil {
+		return fmt.Errorf("read SHAMMAH_CPU_RUNG: %w", err)
+	}
+	return nil
+}
+
 func newApp(in io.Reader, out, problems io.Writer) *cli.App {
-	return &cli.App{
+	app := &cli.App{
 		Name:  "shammah-engine",
 		Usage: "run language models on this machine",
 		Description: "With nothing downloaded, the small model inside the program answers:\n\n   shammah-engine run \"What is the capital of France?\"\n\n" +
@@ -76,14 +92,31 @@ func newApp(in io.Reader, out, problems io.Writer) *cli.App {
 			return cli.ShowAppHelp(c)
 		},
 	}
+	for _, command := range app.Commands {
+		hideOff(command)
+	}
+	return app
+}
+
+// hideOff takes "(default: false)" out of the help of a command's flags.
+func hideOff(command *cli.Command) {
+	for _, f := range command.Flags {
+		if f, ok := f.(*cli.BoolFlag); ok {
+			f.DisableDefaultText = true
+		}
+	}
+	for _, sub := range command.Subcommands {
+		hideOff(sub)
+	}
 }
 
 func usageError(c *cli.Context, err error, _ bool) error {
-	name := "shammah-engine"
+	name, where := "shammah-engine", ""
 	if c.Command != nil && c.Command.Name != "" && c.Command.Name != name {
 		name = c.Command.HelpName
+		where = strings.TrimPrefix(name, "shammah-engine ") + ": " // the line begins with the program's name already
 	}
-	return fmt.Errorf("%w: %s: %w; `%s --help` shows what there is", errUsage, name, err, name)
+	return fmt.Errorf("%w: %s%w; `%s --help` shows what there is", errUsage, where, err, name)
 }
 
 // oneLine keeps an error on one line, whatever a library put into it, and free of control characters.
@@ -103,7 +136,7 @@ func logger(w io.Writer, verbose bool) zerolog.Logger {
 // reorder moves the flags of a command before its other arguments, and those of the program before the command, so that every order
 // works: the flag library stops at the first argument.
 func reorder(app *cli.App, args []string) []string {
-	if args[len(args)-1] == "--generate-bash-completion" { // which counts in the last place only
+	if len(args) == 0 || args[len(args)-1] == "--generate-bash-completion" { // which counts in the last place only
 		return args
 	}
 	global, valued := valuedFlags(app.Flags), map[string]bool{}
@@ -131,10 +164,16 @@ func reorder(app *cli.App, args []string) []string {
 			to, takesValue = &flags, valued[name]
 		}
 		*to = append(*to, a)
-		if takesValue && !joined && i+1 < len(args) {
-			i++
-			*to = append(*to, args[i])
+		if !takesValue || joined {
+			continue
 		}
+		if i++; i == len(args) { // the value is missing: nothing may follow that could be taken for it
+			if isGlobal {
+				path, flags = nil, nil
+			}
+			return slices.Concat(args[:1], own, path, flags)
+		}
+		*to = append(*to, args[i])
 	}
 	if len(path) == 0 {
 		return args

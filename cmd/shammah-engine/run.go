@@ -188,7 +188,9 @@ func (j *job) answer(ctx context.Context, q engine.Request) (text string, stats 
 	}
 	text = b.String()
 	if !quiet && text != "" && !strings.HasSuffix(text, "\n") {
-		fmt.Fprintln(j.out)
+		if _, writeErr := fmt.Fprintln(j.out); writeErr != nil {
+			return text, nil, fmt.Errorf("run: write the answer: %w", writeErr)
+		}
 	}
 	if stats != nil && err == nil {
 		j.note(stats)
@@ -235,5 +237,8 @@ func (j *job) printJSON(text string, s *engine.Stats, err error) error {
 	}
 	e := json.NewEncoder(j.out)
 	e.SetEscapeHTML(false)
-	return e.Encode(r)
+	if err := e.Encode(r); err != nil {
+		return fmt.Errorf("run: write the answer: %w", err)
+	}
+	return nil
 }

@@ -17,8 +17,8 @@ func versionCommand() *cli.Command {
 		Name:  "version",
 		Usage: "print the version of the program and what it was built for",
 		Action: func(c *cli.Context) error {
-			fmt.Fprintf(c.App.Writer, "shammah-engine %s (%s build, %s/%s, %s)\n", version, provider.Build, runtime.GOOS, runtime.GOARCH, runtime.Version())
-			return nil
+			_, err := fmt.Fprintf(c.App.Writer, "shammah-engine %s (%s build, %s/%s, %s)\n", version, provider.Build, runtime.GOOS, runtime.GOARCH, runtime.Version())
+			return err
 		},
 	}
 }

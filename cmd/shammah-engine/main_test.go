@@ -1,0 +1,67 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+)
+
+// fullDisk takes nothing.
+type fullDisk struct{}
+
+var errFull = errors.New("no space left on device")
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errFull }
+
+func TestOutputThatCannotBeWrittenIsAFailure(t *testing.T) {
+	command(t, "", "version") // which sets the library for what follows
+	model := fixture(t, "b-fp32")
+	for _, args := range [][]string{
+		{"version"}, {"doctor"}, {"completion", "bash"}, {"completion", "fish"},
+		{"run", "--model", model, "-n", "2", "hi"}, {"run", "--model", model, "-n", "2", "--json", "hi"},
+		{"bench", "--model", model, "-p", "4", "-n", "0", "-r", "1"},
+	} {
+		var problems bytes.Buffer
+		code := run(t.Context(), append([]string{"shammah-engine"}, args...), strings.NewReader(""), fullDisk{}, &problems)
+		if code != exitFailure || !strings.Contains(lastLine(problems.String()), errFull.Error()) {
+			t.Errorf("%v: got %d %q, want 1 and the cause", args, code, problems.String())
+		}
+	}
+}
+
+func TestUsageLines(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"run", "hi", "--model"}, "shammah-engine: run: flag needs an argument: -model"},
+		{[]string{"bench", "-r"}, "shammah-engine: bench: flag needs an argument: -r"},
+		{[]string{"run", "--config"}, "shammah-engine: flag needs an argument: -config"},
+		{[]string{"run", "-n", "x", "hi"}, `shammah-engine: run: invalid value "x" for flag -n`},
+		{[]string{"--frob"}, "shammah-engine: flag provided but not defined: -frob"},
+	} {
+		got := command(t, "", c.args...)
+		if got.code != exitUsage || !strings.HasPrefix(got.problems, c.want) || strings.Count(got.problems, "\n") != 1 || got.out != "" {
+			t.Errorf("%v: got %d %q %q; want 2 and one line that begins with %q", c.args, got.code, got.out, got.problems, c.want)
+		}
+	}
+}
+
+func TestHelpHidesWhatIsOff(t *testing.T) {
+	for _, name := range []string{"run", "chat", "bench", "doctor", "pull"} {
+		if got := command(t, "", name, "--help"); got.code != 0 || strings.Contains(got.out, "default: false") {
+			t.Errorf("%s --help: got %d\n%s", name, got.code, got.out)
+		}
+	}
+}
+
+func TestUnknownKernelsAreRefused(t *testing.T) {
+	t.Setenv("SHAMMAH_CPU_RUNG", "sse9")
+	for _, name := range []string{"doctor", "run"} {
+		got := command(t, "hi", name)
+		if got.code != exitFailure || got.out != "" || !strings.Contains(got.problems, "SHAMMAH_CPU_RUNG") || !strings.Contains(got.problems, `"sse9"`) || !strings.Contains(got.problems, "plain") {
+			t.Errorf("%s: got %d %q %q, want 1 and the names that there are", name, got.code, got.out, got.problems)
+		}
+	}
+}
