@@ -66,7 +66,7 @@ func TestFBreaker(t *testing.T) {
 // F: a test that its user cancels decides nothing, and the next request tests.
 func TestFBreakerTestCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		api := fake.New(down, down, down, fake.Silence, fake.Answer("up"))
+		api := fake.New(down, down, down, fake.Silence, down)
 		c := bubble(t, api, nil)
 		for range failuresMax {
 			read(t, t.Context(), c, hello)
@@ -76,9 +76,9 @@ func TestFBreakerTestCancelled(t *testing.T) {
 		defer cancel()
 		_, _, err := read(t, ctx, c, hello)
 		want(t, err, CodeCancelled)
-		if text, _, err := read(t, t.Context(), c, hello); text != "up" || err != nil {
-			t.Errorf("got %q, %v", text, err)
-		}
+		_, _, err = read(t, t.Context(), c, hello)
+		want(t, err, CodeServer)
+		want(t, c.Available(), CodeBreaker)
 	})
 }
 
@@ -120,23 +120,24 @@ func TestFBreakerCountsOnlyTheService(t *testing.T) {
 func TestFBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := fake.New(fake.Answer("one", "two"), fake.Then(fake.Stream(fake.Start(25), fake.Delta("twelve bytes")), fake.Cut), fake.Answer("three"), fake.Answer("four"))
-		c := bubble(t, api, func(o *Options) { o.TokensPerHour = 60 })
+		c := bubble(t, api, func(o *Options) { o.TokensPerHour = 55 })
 		read(t, t.Context(), c, hello) // 25 + 2
 		time.Sleep(20 * time.Minute)
-		read(t, t.Context(), c, hello) // 25 + 12/4
 		if err := c.Available(); err != nil {
-			t.Fatalf("after 55 of 60: %v", err)
+			t.Fatalf("after 27 of 55: %v", err)
 		}
-		time.Sleep(20 * time.Minute)
-		read(t, t.Context(), c, hello) // 25 + 1
+		read(t, t.Context(), c, hello) // 25 + 12/4
 		_, _, err := read(t, t.Context(), c, hello)
-		want(t, err, CodeBudget, "60 tokens in an hour", "20m0s")
-		if n := len(api.Requests()); n != 3 {
-			t.Errorf("%d requests, want 3", n)
+		want(t, err, CodeBudget, "55 tokens in an hour", "40m0s")
+		if n := len(api.Requests()); n != 2 {
+			t.Errorf("%d requests, want 2", n)
 		}
-		time.Sleep(20 * time.Minute)
-		if text, _, err := read(t, t.Context(), c, hello); text != "four" || err != nil {
-			t.Errorf("after the hour: got %q, %v", text, err)
+		time.Sleep(40 * time.Minute)
+		for _, wanted := range []string{"three", "four"} { // 28 and 54 were spent
+			if text, _, err := read(t, t.Context(), c, hello); text != wanted || err != nil {
+				t.Errorf("after the hour: got %q, %v, want %q", text, err, wanted)
+			}
 		}
+		want(t, c.Available(), CodeBudget, "20m0s")
 	})
 }

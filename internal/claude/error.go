@@ -242,8 +242,8 @@ func pause(try int, after time.Duration) (wait time.Duration, worthIt bool) {
 // retryAfter reads the header of that name: seconds or a date. 0 is none, or now.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	text := h.Get("Retry-After")
-	if seconds, err := strconv.ParseFloat(text, 64); err == nil {
-		return time.Duration(min(max(seconds, 0), restMax.Seconds()) * float64(time.Second))
+	if seconds, err := strconv.ParseFloat(text, 64); err == nil && seconds >= 0 { // NaN is not
+		return time.Duration(min(seconds, restMax.Seconds()) * float64(time.Second))
 	}
 	if date, err := http.ParseTime(text); err == nil {
 		return min(max(date.Sub(now), 0), restMax)

@@ -40,7 +40,9 @@ func TestFStatus(t *testing.T) {
 		{"500 in HTML", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500); io.WriteString(w, "<html>"+echo) }, CodeServer, 3, "status 500"},
 		{"500 without end", func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(500)
-			io.WriteString(w, strings.Repeat("x", 2*refusalBytesMax))
+			for err := error(nil); err == nil; {
+				_, err = io.WriteString(w, strings.Repeat("x", 1<<16))
+			}
 		}, CodeServer, 3, "status 500"},
 		{"error event before the text", fake.Stream(fake.Start(1), fake.Failure("overloaded_error", echo)), CodeServer, 3, "overloaded"},
 		{"key refused by an event", fake.Stream(fake.Failure("authentication_error", echo)), CodeAuth, 1, "refused"},
@@ -125,6 +127,15 @@ func TestFRetryAfterTooLong(t *testing.T) {
 			t.Errorf("got %q, %v", text, err)
 		}
 	})
+}
+
+func TestRetryAfterIsNeverNegative(t *testing.T) {
+	now := time.Now()
+	for _, text := range []string{"-5", now.Add(-time.Hour).UTC().Format(http.TimeFormat), "-Inf", "NaN", "1e300", "Inf"} {
+		if got := retryAfter(http.Header{"Retry-After": {text}}, now); got < 0 || got > restMax {
+			t.Errorf("%q: got %v", text, got)
+		}
+	}
 }
 
 // F: cancelled while it waits to try again.
@@ -317,6 +328,28 @@ func TestFRedirect(t *testing.T) {
 	}
 	if n := leaked.Load(); n != 0 {
 		t.Errorf("the other server got %d requests", n)
+	}
+}
+
+// What the library above the transport sees, and may put into an error, has no key.
+func TestTransportKeepsTheKey(t *testing.T) {
+	api := fake.New(fake.Answer("x"))
+	c := client(t, api.Serve(t), nil)
+	request, err := http.NewRequest("GET", c.options.BaseURL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := c.http.Transport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.Request != request || request.Header.Get("X-Api-Key") != "" || api.Requests()[0].Header.Get("X-Api-Key") != fake.Canary {
+		t.Errorf("the key is in %v", request.Header)
+	}
+	request.URL.Host = "127.0.0.1:1"
+	if _, err := c.http.Transport.RoundTrip(request); !errors.Is(err, errOrigin) {
+		t.Errorf("another origin: got %v, want %v", err, errOrigin)
 	}
 }
 

@@ -105,12 +105,17 @@ type machine struct {
 	fits   error
 	tokens []string
 	fails  error // after the tokens
+	fitted int   // times that Fits was called
 	asked  int
 	left   bool
 }
 
 func (m *machine) State() bootstrap.State { return m.state }
-func (m *machine) Fits() error            { return m.fits }
+
+func (m *machine) Fits() error {
+	m.fitted++
+	return m.fits
+}
 
 func (m *machine) Answer(ctx context.Context) iter.Seq2[decode.Token, error] {
 	return func(yield func(decode.Token, error) bool) {
@@ -213,6 +218,9 @@ func TestAnswer(t *testing.T) {
 			}
 			if c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
 				t.Errorf("got error %v, want %q in it", err, c.err)
+			}
+			if c.machine.fitted > 0 && (c.mode == Claude || c.machine.state.Phase != bootstrap.Ready) {
+				t.Error("the local model was given the prompt though it does not count")
 			}
 			if text != c.text || c.machine.asked != c.local || len(api.Requests()) != c.remote {
 				t.Errorf("got %q, %d local, %d remote\nwant %q, %d, %d", text, c.machine.asked, len(api.Requests()), c.text, c.local, c.remote)
