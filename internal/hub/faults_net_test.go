@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -210,12 +211,11 @@ func TestCertificates_D22_D37(t *testing.T) {
 
 func TestProxy_D23(t *testing.T) {
 	w := newWorld(t)
-	var through []string
-	var status int
+	var through, status atomic.Int32
 	proxy := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
-		through = append(through, r.URL.String())
-		if status != 0 {
-			out.WriteHeader(status)
+		through.Add(1)
+		if code := int(status.Load()); code != 0 {
+			out.WriteHeader(code)
 			return
 		}
 		if r.URL.Host == "hub.example" {
@@ -243,13 +243,14 @@ func TestProxy_D23(t *testing.T) {
 		return c
 	}
 	w.client = client()
-	if _, err := w.pull(PlanOptions{}); err != nil || len(through) == 0 {
-		t.Fatalf("through the proxy: %v, %d requests", err, len(through))
+	if _, err := w.pull(PlanOptions{}); err != nil || through.Load() == 0 {
+		t.Fatalf("through the proxy: %v, %d requests", err, through.Load())
 	}
 	w.whole(q4Files...)
 
 	w = newWorld(t)
-	w.client, status = client(), 407
+	w.client = client()
+	status.Store(407)
 	_, err := w.pull(PlanOptions{})
 	w.wantError(err, CodeProxy, "user and a password", "HTTPS_PROXY")
 
