@@ -20,6 +20,7 @@ func TestKeys(t *testing.T) {
 		{"é世", []press{{insert, "é世"}}},
 		{"\xff", []press{{insert, "\ufffd"}}},
 		{"\x01\x02\x03\x04\x05\x06", []press{{home, ""}, {left, ""}, {interrupt, ""}, {endOfInput, ""}, {end, ""}, {right, ""}}},
+		{"\x1a", []press{{suspend, ""}}},
 		{"\x08\x7f\t", []press{{backspace, ""}, {backspace, ""}, {complete, ""}}},
 		{"\x0b\x0c\x0e\x10\x15\x17", []press{{cutRight, ""}, {redraw, ""}, {down, ""}, {up, ""}, {cutLeft, ""}, {cutWord, ""}}},
 		{"\x1b[A\x1bOB\x1b[C\x1b[D", []press{{up, ""}, {down, ""}, {right, ""}, {left, ""}}},

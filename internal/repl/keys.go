@@ -32,6 +32,7 @@ const (
 	cutRight
 	complete
 	redraw
+	suspend
 )
 
 // press is a key, or a paste.
@@ -98,6 +99,8 @@ func control(c byte) action {
 		return cutLeft
 	case 'W':
 		return cutWord
+	case 'Z':
+		return suspend
 	}
 	return nothing
 }

@@ -396,3 +396,17 @@ func TestTheTerminalGoesAway(t *testing.T) {
 	gone := errors.New("input/output error")
 	play(t, &answers{}, gone, func(s *scene) { s.screen.End(gone) })
 }
+
+// Ctrl-Z stops the process; what was typed is there again afterwards.
+func TestSuspend(t *testing.T) {
+	play(t, &answers{}, nil, func(s *scene) {
+		stopped := ""
+		s.screen.Suspend = func() { stopped = s.vt.text() }
+		s.typing("Hel", "\x1a", "lo")
+		if stopped != "█" {
+			t.Errorf("stopped with %q on the terminal, want nothing", stopped)
+		}
+		s.shows("> Hello█\ntiny · CPU · context 0/512")
+		s.typing("\x15", "\x04")
+	})
+}

@@ -21,9 +21,10 @@ const (
 
 // Screen is input from a terminal in raw mode: an editor with the status line below it, both drawn anew when something changes.
 type Screen struct {
-	Size   func() (width, height int)
-	Resize <-chan os.Signal // may be nil
-	Tick   time.Duration    // how often the status line is looked at
+	Size    func() (width, height int)
+	Resize  <-chan os.Signal // may be nil
+	Suspend func()           // stops the process until it is continued; may be nil
+	Tick    time.Duration    // how often the status line is looked at
 
 	mu         sync.Mutex
 	typed      []byte
@@ -191,6 +192,11 @@ func (s *Screen) keys(e *editor, session *Session) (text string, done bool, err 
 			if choice := e.complete(session.complete); choice != nil {
 				s.erase(session.Output)
 				session.Output.Note(strings.Join(choice, "  "))
+			}
+		case suspend:
+			if s.Suspend != nil {
+				s.erase(session.Output)
+				s.Suspend()
 			}
 		case redraw:
 			session.Output.write(session.Output.Notes, clearScreen)

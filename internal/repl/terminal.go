@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/muesli/cancelreader"
 	"golang.org/x/term"
@@ -70,6 +71,21 @@ func openScreen(in, out *os.File, color bool) (Input, *Output, func(), error) {
 	signal.Notify(resized, syscall.SIGWINCH)
 	signal.Notify(signals, os.Interrupt)
 	screen.Resize = resized
+	screen.Suspend = func() {
+		continued := make(chan os.Signal, 1)
+		signal.Notify(continued, syscall.SIGCONT)
+		defer signal.Stop(continued)
+		fmt.Fprint(out, pasteOff)
+		_ = term.Restore(fd, before)
+		if syscall.Kill(0, syscall.SIGTSTP) == nil {
+			select {
+			case <-continued:
+			case <-time.After(100 * time.Millisecond): // without a shell to continue it, a process is not stopped
+			}
+		}
+		_, _ = term.MakeRaw(fd)
+		fmt.Fprint(out, pasteOn)
+	}
 	stopSignals := forward(signals, func() { screen.Feed([]byte{3}) })
 	typed := make(chan struct{})
 	go func() {
