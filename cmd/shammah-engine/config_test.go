@@ -20,7 +20,7 @@ func ownHome(t *testing.T) string {
 	home := t.TempDir()
 	t.Setenv("HOME", home)
 	for _, entry := range os.Environ() {
-		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "SHAMMAH_") && name != programVariable || name == "ANTHROPIC_API_KEY" {
+		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "SHAMMAH_") || name == "ANTHROPIC_API_KEY" {
 			t.Setenv(name, "")
 		}
 	}

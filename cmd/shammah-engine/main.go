@@ -77,36 +77,46 @@ func newApp(in io.Reader, out, problems io.Writer) *cli.App {
 		Reader:                    in,
 		Writer:                    out,
 		ErrWriter:                 problems,
-		HideVersion:               true,
+		Version:                   version,
 		EnableBashCompletion:      true,
 		DisableSliceFlagSeparator: true,
 		Suggest:                   true,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              usageError,
 		Flags:                     []cli.Flag{configFlag()},
-		Commands:                  append([]*cli.Command{runCommand(), queryCommand(), chatCommand(), configCommand(), benchCommand(), doctorCommand(), completionCommand(), versionCommand()}, modelCommands()...),
+		Commands:                  append([]*cli.Command{runCommand(), queryCommand(), chatCommand(), setupCommand(), configCommand(), benchCommand(), doctorCommand(), completionCommand(), versionCommand()}, modelCommands()...),
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return fmt.Errorf("%w: there is no command %q; `shammah-engine help` lists them", errUsage, c.Args().First())
+				return fmt.Errorf("%w: there is no command %q%s; `shammah-engine help` lists them", errUsage, c.Args().First(), nearest(c))
 			}
 			return cli.ShowAppHelp(c)
 		},
 	}
 	for _, command := range app.Commands {
-		hideOff(command)
+		quiet(command)
 	}
 	return app
 }
 
-// hideOff takes "(default: false)" out of the help of a command's flags.
-func hideOff(command *cli.Command) {
+// nearest is a question about the command that was perhaps meant.
+func nearest(c *cli.Context) string {
+	if s := cli.SuggestCommand(c.App.Commands, c.Args().First()); s != "" {
+		return fmt.Sprintf(" (did you mean %q?)", s)
+	}
+	return ""
+}
+
+// quiet takes "(default: false)" out of the help of a command's flags, and the commands help and h that the flag library adds: both
+// may be the first word of a prompt.
+func quiet(command *cli.Command) {
+	command.HideHelpCommand = true
 	for _, f := range command.Flags {
 		if f, ok := f.(*cli.BoolFlag); ok {
 			f.DisableDefaultText = true
 		}
 	}
 	for _, sub := range command.Subcommands {
-		hideOff(sub)
+		quiet(sub)
 	}
 }
 

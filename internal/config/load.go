@@ -54,6 +54,7 @@ type FlagValue struct {
 // Options says where Load looks.
 type Options struct {
 	Path  string              // --config; "" is the file in Home
+	New   bool                // the file may be missing even if it is asked for: it is about to be written
 	Flags []FlagValue         // what the command line sets
 	Env   func(string) string // os.Getenv
 }
@@ -96,7 +97,7 @@ func Load(o Options) (*Settings, error) {
 	}
 	s := &Settings{Config: defaults(), Path: path, sources: map[string]Source{}, env: o.Env}
 	data, mode, err := readFile(path)
-	if err != nil && (o.Path != "" || !errors.Is(err, fs.ErrNotExist)) {
+	if err != nil && (o.Path != "" && !o.New || !errors.Is(err, fs.ErrNotExist)) {
 		return nil, err
 	}
 	if err = s.readDocument(data); err != nil {

@@ -12,6 +12,11 @@ type Entry struct {
 	Family string
 	Repo   string // owner/name; "" for the embedded model
 	Folder string // what the name of the folder holds in a repository of several models, in lower case
+	Size   string // within the family: small, medium or large
+	// Bytes is what is downloaded for the CPU: as it was seen on the hub, or else about, from the number of parameters: 0.6 bytes for
+	// each in a matrix, 4 for each in the table of the vocabulary.
+	Bytes int64
+	Seen  bool
 }
 
 // Tiny is the alias of the model that is embedded in the program.
@@ -19,28 +24,29 @@ const Tiny = "tiny"
 
 // Catalogue lists the models that have a short name, by family and then by size.
 func Catalogue() []Entry {
+	const million = 1e6
 	return []Entry{
-		{Tiny, "embedded", "", ""},
-		{"qwen-0.5b", "Qwen2.5", "onnx-community/Qwen2.5-0.5B-Instruct", ""},
-		{"qwen-1.5b", "Qwen2.5", "onnx-community/Qwen2.5-1.5B-Instruct", ""},
-		{"qwen-coder-3b", "Qwen2.5", "onnx-community/Qwen2.5-Coder-3B-Instruct", ""},
-		{"qwen3-0.6b", "Qwen3", "onnx-community/Qwen3-0.6B-ONNX", ""},
-		{"qwen3-1.7b", "Qwen3", "onnx-community/Qwen3-1.7B-ONNX", ""},
-		{"qwen3-4b", "Qwen3", "onnx-community/Qwen3-4B-ONNX", ""},
-		{"llama-1b", "Llama 3.2", "onnx-community/Llama-3.2-1B-Instruct", ""},
-		{"llama-3b", "Llama 3.2", "onnx-community/Llama-3.2-3B-Instruct", ""},
-		{"gemma-270m", "Gemma 3", "onnx-community/gemma-3-270m-it-ONNX", ""},
-		{"gemma-1b", "Gemma 3", "onnx-community/gemma-3-1b-it-ONNX", ""},
-		{"phi-3.5", "Phi", "microsoft/Phi-3.5-mini-instruct-onnx", ""},
-		{"phi-4-mini", "Phi", "microsoft/Phi-4-mini-instruct-onnx", ""},
-		{"phi-4", "Phi", "microsoft/phi-4-onnx", ""},
-		{"mistral-7b", "Mistral", "microsoft/mistral-7b-instruct-v0.2-ONNX", ""},
-		{"smollm2-135m", "SmolLM2", "HuggingFaceTB/SmolLM2-135M-Instruct", ""},
-		{"smollm2-360m", "SmolLM2", "HuggingFaceTB/SmolLM2-360M-Instruct", ""},
-		{"smollm2-1.7b", "SmolLM2", "HuggingFaceTB/SmolLM2-1.7B-Instruct", ""},
-		{"deepseek-1.5b", "DeepSeek distill", "onnx-community/DeepSeek-R1-Distill-Qwen-1.5B-ONNX", ""},
-		{"deepseek-7b", "DeepSeek distill", "onnxruntime/DeepSeek-R1-Distill-ONNX", "7b"},
-		{"deepseek-14b", "DeepSeek distill", "onnxruntime/DeepSeek-R1-Distill-ONNX", "14b"},
+		{Alias: Tiny, Family: "embedded"},
+		{"qwen-0.5b", "Qwen2.5", "onnx-community/Qwen2.5-0.5B-Instruct", "", "small", 786 * million, true},
+		{"qwen-1.5b", "Qwen2.5", "onnx-community/Qwen2.5-1.5B-Instruct", "", "medium", 1_790 * million, true},
+		{"qwen-coder-3b", "Qwen2.5", "onnx-community/Qwen2.5-Coder-3B-Instruct", "", "large", 2_900 * million, false},
+		{"qwen3-0.6b", "Qwen3", "onnx-community/Qwen3-0.6B-ONNX", "", "small", 900 * million, false},
+		{"qwen3-1.7b", "Qwen3", "onnx-community/Qwen3-1.7B-ONNX", "", "medium", 2_100 * million, false},
+		{"qwen3-4b", "Qwen3", "onnx-community/Qwen3-4B-ONNX", "", "large", 3_700 * million, false},
+		{"llama-1b", "Llama 3.2", "onnx-community/Llama-3.2-1B-Instruct", "", "small", 1_660 * million, true},
+		{"llama-3b", "Llama 3.2", "onnx-community/Llama-3.2-3B-Instruct", "", "medium", 3_300 * million, false},
+		{"gemma-270m", "Gemma 3", "onnx-community/gemma-3-270m-it-ONNX", "", "small", 730 * million, false},
+		{"gemma-1b", "Gemma 3", "onnx-community/gemma-3-1b-it-ONNX", "", "medium", 1_600 * million, false},
+		{"phi-3.5", "Phi", "microsoft/Phi-3.5-mini-instruct-onnx", "", "small", 2_600 * million, false},
+		{"phi-4-mini", "Phi", "microsoft/Phi-4-mini-instruct-onnx", "", "medium", 4_860 * million, true},
+		{"phi-4", "Phi", "microsoft/phi-4-onnx", "", "large", 10_200 * million, false},
+		{"mistral-7b", "Mistral", "microsoft/mistral-7b-instruct-v0.2-ONNX", "", "large", 4_800 * million, false},
+		{"smollm2-135m", "SmolLM2", "HuggingFaceTB/SmolLM2-135M-Instruct", "", "small", 200 * million, true},
+		{"smollm2-360m", "SmolLM2", "HuggingFaceTB/SmolLM2-360M-Instruct", "", "medium", 380 * million, false},
+		{"smollm2-1.7b", "SmolLM2", "HuggingFaceTB/SmolLM2-1.7B-Instruct", "", "large", 1_400 * million, false},
+		{"deepseek-1.5b", "DeepSeek distill", "onnx-community/DeepSeek-R1-Distill-Qwen-1.5B-ONNX", "", "small", 1_900 * million, false},
+		{"deepseek-7b", "DeepSeek distill", "onnxruntime/DeepSeek-R1-Distill-ONNX", "7b", "medium", 6_400 * million, false},
+		{"deepseek-14b", "DeepSeek distill", "onnxruntime/DeepSeek-R1-Distill-ONNX", "14b", "large", 11_500 * million, false},
 	}
 }
 

@@ -172,16 +172,16 @@ func (p *Plan) choose(candidates []model.Files, o PlanOptions) {
 		return n
 	}
 	chosen := candidates[0]
-	if o.Memory > 0 && o.Variant == "" && needs(size(chosen)) > o.Memory {
+	if o.Memory > 0 && o.Variant == "" && Needs(size(chosen)) > o.Memory {
 		smallest := slices.MinFunc(candidates, func(a, b model.Files) int { return int(min(max(size(a)-size(b), -1), 1)) })
-		fits := slices.IndexFunc(candidates, func(m model.Files) bool { return needs(size(m)) <= o.Memory })
+		fits := slices.IndexFunc(candidates, func(m model.Files) bool { return Needs(size(m)) <= o.Memory })
 		switch {
 		case fits >= 0:
-			p.warn("%s would need about %s of memory and %s are available; %s is taken instead", chosen.Variant, bytesText(needs(size(chosen))), bytesText(o.Memory), candidates[fits].Variant)
+			p.warn("%s would need about %s of memory and %s are available; %s is taken instead", chosen.Variant, bytesText(Needs(size(chosen))), bytesText(o.Memory), candidates[fits].Variant)
 			chosen = candidates[fits]
 		default:
 			chosen = smallest
-			p.warn("even %s needs about %s of memory, and %s are available: it may not load here", chosen.Variant, bytesText(needs(size(chosen))), bytesText(o.Memory))
+			p.warn("even %s needs about %s of memory, and %s are available: it may not load here", chosen.Variant, bytesText(Needs(size(chosen))), bytesText(o.Memory))
 		}
 	}
 	p.Variant, p.graph = chosen.Variant, p.full(chosen.Graph)
@@ -225,9 +225,9 @@ func (p *Plan) warn(format string, args ...any) {
 	p.Warnings = append(p.Warnings, fmt.Sprintf(format, args...))
 }
 
-// needs is about what a model of this size takes once it is loaded: weights are copied in part into the layout that the
+// Needs is about what a model of this size takes once it is loaded: weights are copied in part into the layout that the
 // kernels like, and the runtime and a short context come on top. Loading measures again, and better.
-func needs(size int64) int64 { return size + size/4 + 300<<20 }
+func Needs(size int64) int64 { return size + size/4 + 300<<20 }
 
 func bytesText(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
