@@ -8,8 +8,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -152,34 +150,15 @@ func (s *source) suggest(err error) error {
 }
 
 // smaller is the largest model of the same family that fits into so many bytes of memory, or else the one inside the program.
-// What a model of the catalogue takes is not known before it is here: its parameters say about how much.
 func smaller(name string, available int64) string {
-	const bytesPerParameter, bytesForAll = 1.6, 300 << 20 // four bits, their scales, tables that stay wider, and the packed form of all
-	than, ok := entry(name)
-	best, most := tinyName, 0.0
+	than, _ := entry(name)
+	best := hub.Entry{Alias: tinyName}
 	for _, e := range hub.Catalogue() {
-		n := parameters(e.Repo + "-" + e.Folder)
-		if ok && e.Family == than.Family && n > most && n < parameters(than.Repo+"-"+than.Folder) && n*bytesPerParameter+bytesForAll <= float64(available) {
-			best, most = e.Alias, n
+		if e.Family == than.Family && e.Bytes > best.Bytes && e.Bytes < than.Bytes && hub.Needs(e.Bytes) <= available {
+			best = e
 		}
 	}
-	return best
-}
-
-// parameters reads how many parameters a model has from its name, 0 if it does not say: 1.5B, 135M, 7b.
-func parameters(name string) float64 {
-	found := regexp.MustCompile(`(?i)-([0-9]+(?:\.[0-9]+)?)([bm])(?:-|$)`).FindStringSubmatch(name)
-	if found == nil {
-		return 0
-	}
-	n, err := strconv.ParseFloat(found[1], 64)
-	if err != nil {
-		return 0
-	}
-	if strings.EqualFold(found[2], "b") {
-		return n * 1e9
-	}
-	return n * 1e6
+	return best.Alias
 }
 
 // local is one question for the model of this machine, as package router asks it.
