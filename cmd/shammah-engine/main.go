@@ -87,7 +87,7 @@ func newApp(in io.Reader, out, problems io.Writer) *cli.App {
 		Commands:                  append([]*cli.Command{runCommand(), queryCommand(), chatCommand(), setupCommand(), configCommand(), benchCommand(), doctorCommand(), completionCommand(), versionCommand()}, modelCommands()...),
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return fmt.Errorf("%w: there is no command %q%s; `shammah-engine help` lists them", errUsage, c.Args().First(), nearest(c))
+				return fmt.Errorf("%w: there is no command %q; `shammah-engine help` lists them", errUsage, c.Args().First())
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -96,14 +96,6 @@ func newApp(in io.Reader, out, problems io.Writer) *cli.App {
 		quiet(command)
 	}
 	return app
-}
-
-// nearest is a question about the command that was perhaps meant.
-func nearest(c *cli.Context) string {
-	if s := cli.SuggestCommand(c.App.Commands, c.Args().First()); s != "" {
-		return fmt.Sprintf(" (did you mean %q?)", s)
-	}
-	return ""
 }
 
 // quiet takes "(default: false)" out of the help of a command's flags, and the commands help and h that the flag library adds: both

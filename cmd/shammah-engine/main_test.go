@@ -39,6 +39,7 @@ func TestUsageLines(t *testing.T) {
 		{[]string{"bench", "-r"}, "shammah-engine: bench: flag needs an argument: -r"},
 		{[]string{"run", "--config"}, "shammah-engine: flag needs an argument: -config"},
 		{[]string{"run", "-n", "x", "hi"}, `shammah-engine: run: invalid value "x" for flag -n`},
+		{[]string{"rnu"}, `shammah-engine: there is no command "rnu"`},
 		{[]string{"--frob"}, "shammah-engine: flag provided but not defined: -frob"},
 	} {
 		got := command(t, "", c.args...)
@@ -52,6 +53,17 @@ func TestHelpHidesWhatIsOff(t *testing.T) {
 	for _, name := range []string{"run", "chat", "bench", "doctor", "pull"} {
 		if got := command(t, "", name, "--help"); got.code != 0 || strings.Contains(got.out, "default: false") {
 			t.Errorf("%s --help: got %d\n%s", name, got.code, got.out)
+		}
+	}
+}
+
+// Words of a prompt are no commands.
+func TestPromptsThatBeginWithHelp(t *testing.T) {
+	model := fixture(t, "b-fp32")
+	for _, prompt := range [][]string{{"help"}, {"h"}, {"help", "me"}} {
+		got := command(t, "", append([]string{"run", "--model", model, "--temperature", "0", "-n", "3"}, prompt...)...)
+		if got.code != 0 || got.out == "" || strings.Contains(got.out, "USAGE") {
+			t.Errorf("%q: got %d %q %q, want an answer", prompt, got.code, got.out, got.problems)
 		}
 	}
 }

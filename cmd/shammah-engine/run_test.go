@@ -208,6 +208,7 @@ func TestVersionCompletionAndHelp(t *testing.T) {
 		want string
 	}{
 		{[]string{"version"}, "shammah-engine "},
+		{[]string{"--version"}, "shammah-engine version "},
 		{[]string{"completion", "bash"}, "complete -o default -F"},
 		{[]string{"completion", "zsh"}, "compdef"},
 		{[]string{"completion", "fish"}, "complete -c shammah-engine"},
