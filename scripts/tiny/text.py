@@ -113,6 +113,8 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: str) -> None:
     path = os.path.join(folder, "tokenizer_config.json")
     with open(path) as f:
         config = json.load(f)
+    for key in ("is_local", "local_files_only"):  # how it was opened here, not what it is
+        config.pop(key, None)
     config["tokenizer_class"] = "Qwen2Tokenizer"  # the name that every reader of such folders knows
     with open(path, "w") as f:
         json.dump(config, f, indent=2)
