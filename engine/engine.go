@@ -36,6 +36,7 @@ var ErrMemory = errors.New("not enough memory")
 
 // Options is how a model is opened. The zero value is right for most.
 type Options struct {
+	Name      string         // how the model is called in messages and results; "" is its folder's name
 	Variant   string         // which of several graphs: "q4", "int8", "fp32"; "" chooses
 	Context   int            // tokens that a sequence may hold; 0 is ContextDefault or the model's maximum if smaller
 	Threads   int            // 0: one for each physical core that this process may use
@@ -128,6 +129,9 @@ func (m *Model) load(files model.Files, o Options) error {
 	var err error
 	if m.spec, err = files.Load(signature(m.session)); err != nil {
 		return err
+	}
+	if o.Name != "" {
+		m.spec.Name = o.Name
 	}
 	if m.spec.Template != "" && !o.NoText {
 		if m.template, err = text.ParseTemplate(m.spec.Template); err != nil {

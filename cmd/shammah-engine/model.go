@@ -24,11 +24,11 @@ const tinyName = "tiny"
 
 func modelFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "model", Aliases: []string{"m"}, Usage: "`MODEL`: an alias (qwen-1.5b), owner/name, or a folder (default: as configured, or tiny)"},
+		&cli.StringFlag{Name: "model", Aliases: []string{"m"}, Usage: "`NAME` of the model: an alias (qwen-1.5b), owner/name, or a folder", DefaultText: "as configured, or tiny"},
 		&cli.StringFlag{Name: "variant", Usage: "which `GRAPH` of several: q4, int8, fp16, fp32"},
 		providerFlag(),
-		&cli.IntFlag{Name: "threads", Aliases: []string{"t"}, Usage: "threads that compute (default: one for each physical core)"},
-		&cli.IntFlag{Name: "context", Aliases: []string{"c"}, Usage: "`TOKENS` that prompt and answer may have together (default: 4096, or the model's maximum if smaller)"},
+		&cli.IntFlag{Name: "threads", Aliases: []string{"t"}, Usage: "`N` threads compute", DefaultText: "one for each physical core"},
+		&cli.IntFlag{Name: "context", Aliases: []string{"c"}, Usage: "`TOKENS` that prompt and answer may have together", DefaultText: "4096, or the model's maximum if smaller"},
 		&cli.BoolFlag{Name: "pull", Usage: "download the model if it is not here, without asking"},
 		&cli.BoolFlag{Name: "force", Usage: "try even if memory seems too small"},
 		&cli.BoolFlag{Name: "verbose", Usage: "say what happens inside"},
@@ -36,32 +36,32 @@ func modelFlags() []cli.Flag {
 }
 
 func providerFlag() cli.Flag {
-	return &cli.StringFlag{Name: "provider", Usage: "what it runs on: `auto`, " + strings.Join(provider.Names(), ", ") + " (default: as configured, or auto)"}
+	return &cli.StringFlag{Name: "provider", Usage: "`WHAT` it runs on: auto, " + strings.Join(provider.Names(), ", "), DefaultText: "as configured, or auto"}
 }
 
 func generationFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "system", Usage: "what the model is told before the conversation"},
-		&cli.IntFlag{Name: "max-tokens", Aliases: []string{"n"}, Usage: "end the answer after so many tokens (default: when the context is full)"},
-		&cli.IntFlag{Name: "min-tokens", Usage: "no end before so many tokens"},
-		numberFlag("temperature", "0 takes the likeliest token always; higher is more varied (default: the model's own)"),
-		&cli.IntFlag{Name: "top-k", Usage: "sample from the `K` likeliest tokens; 0 is all (default: the model's own)"},
-		numberFlag("top-p", "sample from the likeliest tokens that together have this probability (default: the model's own)"),
-		numberFlag("min-p", "leave out tokens less likely than this share of the likeliest"),
-		numberFlag("repetition-penalty", "above 1 makes tokens that were seen less likely (default: the model's own)"),
-		numberFlag("presence-penalty", "taken from the logit of every token of the answer so far"),
-		numberFlag("frequency-penalty", "taken from a token's logit each time it was in the answer so far"),
+		&cli.IntFlag{Name: "max-tokens", Aliases: []string{"n"}, Usage: "end the answer after `N` tokens", DefaultText: "when the context is full"},
+		&cli.IntFlag{Name: "min-tokens", Usage: "no end before `N` tokens"},
+		numberFlag("temperature", "0 takes the likeliest token always; higher is more varied", "the model's own"),
+		&cli.IntFlag{Name: "top-k", Usage: "sample from the `K` likeliest tokens; 0 is all", DefaultText: "the model's own"},
+		numberFlag("top-p", "sample from the likeliest tokens that together have this probability", "the model's own"),
+		numberFlag("min-p", "leave out tokens less likely than this share of the likeliest", "the model's own"),
+		numberFlag("repetition-penalty", "above 1 makes tokens that were seen less likely", "the model's own"),
+		numberFlag("presence-penalty", "taken from the logit of every token of the answer so far", "the model's own"),
+		numberFlag("frequency-penalty", "taken from a token's logit each time it was in the answer so far", "the model's own"),
 		&cli.StringSliceFlag{Name: "logit-bias", Usage: "`ID=BIAS` added to a token's logit (repeatable)"},
-		&cli.Uint64Flag{Name: "seed", Usage: "the same seed gives the same answer (default: another one each time)"},
+		&cli.StringFlag{Name: "seed", Usage: "the same `SEED` gives the same answer", DefaultText: "another one each time"},
 		&cli.StringSliceFlag{Name: "stop", Usage: "end the answer before this `TEXT` (repeatable)"},
 		&cli.BoolFlag{Name: "ignore-eos", Usage: "go on after the model's end of text"},
-		&cli.StringFlag{Name: "overflow", Value: "error", Usage: "what to do when the context is too small: `error`, truncate (drop the oldest of the prompt) or shift (drop the older half when full)"},
+		&cli.StringFlag{Name: "overflow", Value: "error", Usage: "`RULE` for a context that is too small: error, truncate (drop the oldest of the prompt) or shift (drop the older half when full)"},
 	}
 }
 
 // numberFlag is a flag whose value is checked as a float32 by the sampler: the text is kept, so that a bad one is named as it was typed.
-func numberFlag(name, usage string) cli.Flag {
-	return &cli.StringFlag{Name: name, Usage: "`X`: " + usage}
+func numberFlag(name, usage, fallback string) cli.Flag {
+	return &cli.StringFlag{Name: name, Usage: usage + " (`X`)", DefaultText: fallback}
 }
 
 // number reads a flag that numberFlag made.
@@ -136,6 +136,7 @@ func openWith(env *ort.Env, c *cli.Context, dir string, candidate provider.Candi
 	if dir != "" {
 		return engine.Open(env, dir, o)
 	}
+	o.Name = tinyName
 	return engine.OpenFS(env, tiny.FS(), o)
 }
 
@@ -160,6 +161,18 @@ func generationRequest(c *cli.Context) (engine.Request, error) {
 	return q, nil
 }
 
+// parseSeed takes every signed and every unsigned number of 64 bits: clients use both.
+func parseSeed(text string) (uint64, error) {
+	if signed, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return uint64(signed), nil
+	}
+	seed, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%w: --seed is %q, expected a whole number of at most 64 bits", errUsage, text)
+	}
+	return seed, nil
+}
+
 // sampling fills the request's sampling from the model's defaults and the flags, which win.
 func sampling(c *cli.Context, spec *model.Spec, q *engine.Request) error {
 	p := engine.DefaultSampling(spec)
@@ -176,7 +189,11 @@ func sampling(c *cli.Context, spec *model.Spec, q *engine.Request) error {
 	}
 	p.Seed = engine.RandomSeed()
 	if c.IsSet("seed") {
-		p.Seed = c.Uint64("seed")
+		seed, err := parseSeed(c.String("seed"))
+		if err != nil {
+			return err
+		}
+		p.Seed = seed
 	}
 	for _, entry := range c.StringSlice("logit-bias") {
 		id, bias, ok := strings.Cut(entry, "=")

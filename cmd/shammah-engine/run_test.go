@@ -98,6 +98,11 @@ func TestRunJSONAndStats(t *testing.T) {
 
 func TestSeedsRepeat(t *testing.T) {
 	args := []string{"run", "--model", fixture(t, "b-fp32"), "--temperature", "1.5", "--top-k", "0", "--top-p", "1", "-n", "20", "--ignore-eos", "hello", "--seed"}
+	for _, seed := range []string{"-9223372036854775808", "-1", "0", "18446744073709551615"} {
+		if got := command(t, "", append(args, seed)...); got.code != 0 || got.out == "" {
+			t.Errorf("G-03 seed %s: got %d %q %q, want an answer", seed, got.code, got.out, got.problems)
+		}
+	}
 	one, same, other := command(t, "", append(args, "7")...), command(t, "", append(args, "7")...), command(t, "", append(args, "8")...)
 	if one.code != 0 || one.out != same.out || one.out == other.out {
 		t.Errorf("seed 7 gave %q and %q, seed 8 gave %q", one.out, same.out, other.out)
@@ -118,6 +123,7 @@ func TestBadInput(t *testing.T) {
 		{"unknown flag", exitUsage, []string{"run", "--temprature", "1", "hi"}, "temprature"},
 		{"unknown command", exitUsage, []string{"rum"}, `no command "rum"`},
 		{"flag that is no number", exitUsage, []string{"run", "--model", model, "--temperature", "warm", "hi"}, `--temperature is "warm"`},
+		{"seed that is no number", exitUsage, []string{"run", "--model", model, "--seed", "lucky", "hi"}, `--seed is "lucky"`},
 		{"unknown provider", exitUsage, []string{"run", "--model", model, "--provider", "tpu", "hi"}, `"tpu"`},
 		{"provider of another build", exitUsage, []string{"run", "--model", model, "--provider", "coreml", "hi"}, "make coreml"},
 		{"unknown overflow rule", exitUsage, []string{"run", "--model", model, "--overflow", "wrap", "hi"}, `--overflow is "wrap"`},

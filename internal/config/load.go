@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/shammah/shammah-engine/engine/chat"
 	"github.com/shammah/shammah-engine/engine/sample"
@@ -62,7 +63,7 @@ type Options struct {
 // Settings is a configuration with the source of each of its values. It is not changed after Load.
 type Settings struct {
 	Config
-	Path     string   // of the file, whether it is there or not
+	Path     string   // of the file, whether it is there or not; empty without a home folder
 	Warnings []string // one line each
 	sources  map[string]Source
 	env      func(string) string
@@ -93,11 +94,12 @@ func Path(asked string, env func(string) string) (string, error) {
 func Load(o Options) (*Settings, error) {
 	path, err := Path(o.Path, o.Env)
 	if err != nil {
-		return nil, err
+		path = "" // who has no home folder, a service for one, has no file in it
 	}
 	s := &Settings{Config: defaults(), Path: path, sources: map[string]Source{}, env: o.Env}
 	data, mode, err := readFile(path)
-	if err != nil && (o.Path != "" && !o.New || !errors.Is(err, fs.ErrNotExist)) {
+	absent := errors.Is(err, fs.ErrNotExist) || o.Path == "" && errors.Is(err, syscall.ENOTDIR)
+	if err != nil && (o.Path != "" && !o.New || !absent) {
 		return nil, err
 	}
 	if err = s.readDocument(data); err != nil {

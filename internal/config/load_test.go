@@ -193,11 +193,25 @@ func TestOrder(t *testing.T) {
 		{Options{Path: path, Env: env(), Flags: []FlagValue{{"generation.temperature", "--temperature", "-1"}}}, "generation.temperature is -1, expected 0 (greedy) or a finite number above it (from --temperature)"},
 		{Options{Path: path, Env: env(), Flags: []FlagValue{{"generation.temprature", "--set", "1"}}}, "unknown key generation.temprature, did you mean generation.temperature?"},
 		{Options{Path: path, Env: env(), Flags: []FlagValue{{"generation.stop", "--stop", "[1"}}}, "generation.stop is"},
-		{Options{Env: env()}, "HOME is not set; set it, or SHAMMAH_HOME"},
 	} {
 		if _, err := Load(c.options); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("got %v, want %q", err, c.want)
 		}
+	}
+}
+
+func TestNoHomeIsNoFile(t *testing.T) {
+	file := write(t, "", 0o600)
+	for name, variables := range map[string]func(string) string{
+		"no HOME": env("SHAMMAH_THREADS", "3"), "HOME is a file": env("HOME", file, "SHAMMAH_THREADS", "3"),
+	} {
+		s, err := Load(Options{Env: variables})
+		if err != nil || s.Model.Threads != 3 || s.Model.Backend != "auto" {
+			t.Errorf("%s: got %+v, %v; want the defaults and what the environment says", name, s, err)
+		}
+	}
+	if _, err := Home(env()); err == nil || !strings.Contains(err.Error(), "HOME is not set; set it, or SHAMMAH_HOME") {
+		t.Errorf("home without HOME: %v, want it to say what to set", err)
 	}
 }
 
