@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"os/signal"
@@ -134,6 +135,16 @@ func openHistory(s *config.Settings, notices *repl.Notices) *repl.History {
 		notices.Add(oneLine(err.Error()))
 	}
 	return h
+}
+
+// firstStart says whether nobody has chosen anything yet: there is no configuration file, and no variable names a model.
+func firstStart(env func(string) string) bool {
+	s, err := config.Load(config.Options{Path: env("SHAMMAH_CONFIG"), New: true, Env: env})
+	if err != nil || s.Path == "" || s.Choice() != (config.Choice{}) {
+		return false
+	}
+	_, err = os.Stat(s.Path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // talks says whether the program was started with no arguments on a terminal: then it is a conversation.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -161,6 +162,29 @@ func TestNoArguments(t *testing.T) {
 	got := command(t, "")
 	if got.code != 0 || !strings.Contains(got.out, "COMMANDS:") {
 		t.Errorf("got %d %q %q", got.code, got.out, got.problems)
+	}
+}
+
+func TestFirstStart(t *testing.T) {
+	home := t.TempDir()
+	variables := map[string]string{"SHAMMAH_HOME": home}
+	env := func(name string) string { return variables[name] }
+	if !firstStart(env) {
+		t.Error("an empty home is not a first start")
+	}
+	variables["SHAMMAH_MODEL"] = "tiny"
+	if firstStart(env) {
+		t.Error("a model that is named by a variable is a first start")
+	}
+	delete(variables, "SHAMMAH_MODEL")
+	if err := os.WriteFile(filepath.Join(home, "config.toml"), []byte("# nothing yet\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if firstStart(env) {
+		t.Error("a home with a configuration file is a first start")
+	}
+	if firstStart(func(string) string { return "" }) {
+		t.Error("who has no home is asked to set one up")
 	}
 }
 

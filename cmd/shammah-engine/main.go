@@ -37,6 +37,11 @@ func main() {
 // run is the whole program but for the process around it.
 func run(ctx context.Context, args []string, in io.Reader, out, problems io.Writer) int {
 	if talks(args, in, out) {
+		if firstStart(os.Getenv) {
+			if code := run(ctx, append(args[:1:1], "setup"), in, out, problems); code != 0 {
+				return code
+			}
+		}
 		args = append(args[:1:1], "chat")
 	}
 	app := newApp(in, out, problems)
