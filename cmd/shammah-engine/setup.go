@@ -108,17 +108,18 @@ func setupPreset(c *cli.Context) (a wizard.Answers, err error) {
 
 // setupScreen is who is asked: nobody, a person at a terminal, or lines of a pipe.
 func setupScreen(c *cli.Context) wizard.Screen {
+	terminal, _ := c.App.Reader.(*os.File)
 	person := isTerminal(c.App.Reader) && isTerminal(c.App.Writer)
 	switch {
 	case c.Bool("yes"):
 		return wizard.Defaults{Out: c.App.ErrWriter}
 	case person && os.Getenv("TERM") != "dumb":
-		return wizard.Forms{In: c.App.Reader, Out: c.App.Writer}
+		return wizard.Forms{In: terminal, Out: c.App.Writer}
 	}
 	var hidden func() (string, error)
-	if f, ok := c.App.Reader.(*os.File); ok && person {
+	if person {
 		hidden = func() (string, error) {
-			text, err := term.ReadPassword(int(f.Fd()))
+			text, err := term.ReadPassword(int(terminal.Fd()))
 			return string(text), err
 		}
 	}

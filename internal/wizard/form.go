@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	tea "charm.land/bubbletea/v2"
 	"charm.land/huh/v2"
@@ -12,7 +13,7 @@ import (
 
 // Forms asks on a terminal, one form for each question: what there is to know stays above it, to be scrolled to.
 type Forms struct {
-	In  io.Reader
+	In  *os.File
 	Out io.Writer
 }
 
@@ -46,17 +47,18 @@ func (f Forms) Ask(ctx context.Context, q Question) (string, error) {
 		}
 		field = input
 	}
-	form := huh.NewForm(huh.NewGroup(field)).WithShowHelp(false).WithInput(f.In).WithOutput(f.Out).
+	form := huh.NewForm(huh.NewGroup(field)).WithShowHelp(false).WithOutput(f.Out).
 		WithProgramOptions(tea.WithoutSignalHandler(), tea.WithFilter(func(_ tea.Model, m tea.Msg) tea.Msg {
 			if key, ok := m.(tea.KeyPressMsg); ok && key.String() == "esc" && q.Back {
 				back = true
-				return tea.QuitMsg{}
+				return tea.KeyPressMsg{Code: 'c', Mod: tea.ModCtrl} // which ends the form
 			}
 			return m
 		}))
-	err := form.RunWithContext(ctx)
+	err := f.run(ctx, form)
 	switch {
 	case back:
+		fmt.Fprintln(f.Out, "(back)")
 		return "", ErrBack
 	case ctx.Err() != nil:
 		return "", ctx.Err()
@@ -71,6 +73,14 @@ func (f Forms) Ask(ctx context.Context, q Question) (string, error) {
 	}
 	_, err = fmt.Fprintf(f.Out, "%s %s\n", q.Title, shown)
 	return value, err
+}
+
+func (f Forms) run(ctx context.Context, form *huh.Form) error {
+	keys, err := openKeyboard(f.In)
+	if err != nil {
+		return err
+	}
+	return errors.Join(form.WithInput(keys).RunWithContext(ctx), keys.Close())
 }
 
 // Wrong says what was wrong with an answer.
