@@ -117,15 +117,16 @@ func plainFigures(screen string) string {
 	return strings.TrimRight(screen, "\n") + "\n"
 }
 
-// ended waits for the end of the program and gives its exit code.
+// ended waits for the end of the program and gives its exit code, which tmux knows a little later.
 func (s *stage) ended() string {
 	s.t.Helper()
-	for end := time.Now().Add(patience); s.tmux("display-message", "-p", "#{pane_dead}") != "1\n"; time.Sleep(30 * time.Millisecond) {
-		if time.Now().After(end) {
-			s.t.Fatalf("the program does not end; the terminal shows\n%s", s.tmux("capture-pane", "-p"))
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(30 * time.Millisecond) {
+		if code := strings.TrimSpace(s.tmux("display-message", "-p", "#{pane_dead_status}")); code != "" {
+			return code
 		}
 	}
-	return strings.TrimSpace(s.tmux("display-message", "-p", "#{pane_dead_status}"))
+	s.t.Fatalf("the program does not end; the terminal shows\n%s", s.tmux("capture-pane", "-p"))
+	return ""
 }
 
 const idle = `\n>\n.* · CPU · .*\n*$` // an empty prompt with the status line of a model that is ready
@@ -181,10 +182,10 @@ func TestSceneDumb(t *testing.T) {
 	}
 }
 
-// Without arguments a conversation begins; NO_COLOR takes its colours away.
+// Without arguments a conversation begins, where it is known with which model; NO_COLOR takes its colours away.
 func TestSceneNoColor(t *testing.T) {
 	for value, want := range map[string]bool{"": true, "1": false} {
-		s := newStage(t, "xterm-256color", []string{"NO_COLOR=" + value})
+		s := newStage(t, "xterm-256color", []string{"NO_COLOR=" + value, "SHAMMAH_MODEL=tiny"})
 		s.until(idle)
 		if got := strings.Contains(s.tmux("capture-pane", "-p", "-e"), "\x1b[2m"); got != want {
 			t.Errorf("NO_COLOR=%q: faint text %t, want %t", value, got, want)
