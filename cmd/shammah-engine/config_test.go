@@ -174,6 +174,24 @@ func TestConfigCommands(t *testing.T) {
 	}
 }
 
+// Models are where the variables say, else where the file says.
+func TestCacheFolder(t *testing.T) {
+	home := ownHome(t)
+	path := filepath.Join(home, ".shammah", "config.toml")
+	writeConfig(t, path, "[cache]\ndir = \"/from/the/file\"\n")
+	for _, name := range []string{"HF_HOME", "XDG_CACHE_HOME", "HF_HUB_CACHE"} {
+		t.Setenv(name, "")
+	}
+	want(t, 0, "in the cache /from/the/file.", "list")
+	t.Setenv("HF_HUB_CACHE", "/from/the/hub")
+	want(t, 0, "in the cache /from/the/hub.", "list")
+	t.Setenv("SHAMMAH_CACHE_DIR", "/from/a/variable")
+	want(t, 0, "in the cache /from/a/variable.", "list")
+	t.Setenv("SHAMMAH_CACHE_DIR", "")
+	writeConfig(t, path, "[cache\n")
+	want(t, 0, "warning: config: read "+path, "list")
+}
+
 func TestReorder(t *testing.T) {
 	app := &cli.App{Flags: []cli.Flag{configFlag()}, Commands: []*cli.Command{runCommand(), configCommand()}}
 	for _, test := range []struct{ args, want string }{

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -26,7 +25,7 @@ func listAction(c *cli.Context) error {
 	if c.Args().Present() {
 		return fmt.Errorf("%w: list: expected no argument, found %q", errUsage, c.Args().First())
 	}
-	env := hub.Environment(os.Getenv)
+	env := hubEnv(c)
 	models, others, err := hub.List(env)
 	if err != nil {
 		return err

@@ -74,7 +74,7 @@ func (s *source) Fetch(ctx context.Context, progress func(bootstrap.Progress)) e
 			return err
 		}
 	}
-	env := hub.Environment(os.Getenv)
+	env := hubEnv(s.c)
 	dir, err := hub.Resolve(s.name, env)
 	if err == nil || !hub.IsFetchable(err) {
 		s.dir = dir

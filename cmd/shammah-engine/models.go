@@ -41,7 +41,7 @@ func modelsAction(c *cli.Context) error {
 	if c.Args().Present() {
 		return fmt.Errorf("%w: models: expected no argument, found %q", errUsage, c.Args().First())
 	}
-	env := hub.Environment(os.Getenv)
+	env := hubEnv(c)
 	var rows []catalogueRow
 	for _, e := range hub.Catalogue() {
 		row := catalogueRow{Alias: e.Alias, Family: e.Family, Repository: e.Repo, Here: e.Repo == ""}

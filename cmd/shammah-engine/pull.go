@@ -78,7 +78,7 @@ func hubClient(c *cli.Context) (*hub.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return hub.New(hub.Environment(os.Getenv), access, hub.Options{Agent: "shammah-engine/" + version, PrivateRedirects: c.Bool("private-redirects")})
+	return hub.New(hubEnv(c), access, hub.Options{Agent: "shammah-engine/" + version, PrivateRedirects: c.Bool("private-redirects")})
 }
 
 // download plans, shows the plan, asks agree (which may be nil), and downloads. out is for the plan, the program's
@@ -166,7 +166,7 @@ func printEvent(out io.Writer, v any) {
 
 // findModel is the folder of a model. One that is not here is downloaded if --pull says so, or a person at a terminal does.
 func findModel(ctx context.Context, c *cli.Context, name string) (string, error) {
-	env := hub.Environment(os.Getenv)
+	env := hubEnv(c)
 	dir, err := hub.Resolve(name, env)
 	person := isTerminal(c.App.Reader) && isTerminal(c.App.ErrWriter) && !c.Bool("json")
 	if err == nil || !hub.IsFetchable(err) || !c.Bool("pull") && !person {

@@ -9,7 +9,6 @@ import (
 	"io"
 	"iter"
 	"math"
-	"os"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -116,7 +115,7 @@ type asked struct {
 func (a *asked) open(ctx context.Context, c *cli.Context, another bool) (close func(), err error) {
 	nothing := func() {}
 	if another && !c.Bool("pull") {
-		if _, err := hub.Resolve(c.String("model"), hub.Environment(os.Getenv)); hub.IsFetchable(err) {
+		if _, err := hub.Resolve(c.String("model"), hubEnv(c)); hub.IsFetchable(err) {
 			a.state.Err = err
 			return nothing, nil
 		} else if err != nil {

@@ -39,6 +39,25 @@ func settings(c *cli.Context) (*config.Settings, error) {
 	return s, nil
 }
 
+// hubEnv says where models are kept: where the variables of the Hub's own programs say, else where the configuration does, else where
+// those programs keep them.
+func hubEnv(c *cli.Context) hub.Env {
+	dir := os.Getenv("HF_HUB_CACHE")
+	s, err := config.Load(config.Options{Path: configFile(c), New: true, Env: os.Getenv})
+	switch {
+	case err != nil:
+		fmt.Fprintf(c.App.ErrWriter, "warning: %s\n", oneLine(err.Error()))
+	case s.Cache.Dir != "" && (s.Source("cache.dir").Rank >= config.Environment || dir == "" && os.Getenv("HF_HOME") == ""):
+		dir = s.Cache.Dir
+	}
+	return hub.Environment(func(name string) string {
+		if name == "HF_HUB_CACHE" {
+			return dir
+		}
+		return os.Getenv(name)
+	})
+}
+
 // configured reads the configuration, and gives each flag of the command that was not set the value that it has there.
 func configured(c *cli.Context) (*config.Settings, error) {
 	s, err := settings(c)

@@ -145,7 +145,7 @@ func setupFacts(ctx context.Context, c *cli.Context) (f wizard.Facts, err error)
 	if memory, err := sys.ReadMemory(); err == nil {
 		f.Memory = memory
 	}
-	env := hub.Environment(os.Getenv)
+	env := hubEnv(c)
 	f.Models = env.Cache
 	if disk, err := sys.ReadDisk(env.Cache); err == nil {
 		f.Disk = disk

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 
@@ -39,7 +38,7 @@ func showAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	spec, signature, err := describe(name, c.String("variant"))
+	spec, signature, err := describe(c, name)
 	if err != nil {
 		return err
 	}
@@ -69,9 +68,9 @@ func showAction(c *cli.Context) error {
 }
 
 // describe checks a model's files against its graph, which no runtime is needed for.
-func describe(name, variant string) (spec *model.Spec, signature model.Signature, err error) {
-	o := model.FindOptions{Variant: variant}
-	dir, err := hub.Resolve(name, hub.Environment(os.Getenv))
+func describe(c *cli.Context, name string) (spec *model.Spec, signature model.Signature, err error) {
+	o := model.FindOptions{Variant: c.String("variant")}
+	dir, err := hub.Resolve(name, hubEnv(c))
 	if err != nil {
 		return nil, signature, err
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"os"
 
 	"github.com/urfave/cli/v2"
 
@@ -56,7 +55,7 @@ func (t *talker) Close() error {
 
 // Use loads another model when the one that is there is closed, all in the background.
 func (t *talker) Use(name string) error {
-	if _, err := hub.Resolve(name, hub.Environment(os.Getenv)); err != nil && !hub.IsFetchable(err) {
+	if _, err := hub.Resolve(name, hubEnv(t.c)); err != nil && !hub.IsFetchable(err) {
 		return fmt.Errorf("/model: %w", err)
 	}
 	old, told := t.machine, t.announced

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 
 	"github.com/urfave/cli/v2"
 
@@ -25,7 +24,7 @@ func verifyCommand() *cli.Command {
 func verifyAction(c *cli.Context) error {
 	ctx, stop := interruptible(c.Context)
 	defer stop()
-	env := hub.Environment(os.Getenv)
+	env := hubEnv(c)
 	names := c.Args().Slice()
 	if len(names) == 0 {
 		models, _, err := hub.List(env)

@@ -78,7 +78,7 @@ type UI struct {
 
 // Cache is where downloads are kept.
 type Cache struct {
-	Dir string `toml:"dir" doc:"folder of the Hub's cache; HF_HUB_CACHE or its default if empty"`
+	Dir string `toml:"dir" doc:"folder of the Hub's cache; HF_HUB_CACHE and HF_HOME win over it"`
 }
 
 // Sampling is p, the model's own parameters, with what the user set in their place. Seed and Stop are for the caller.
