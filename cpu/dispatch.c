@@ -46,12 +46,13 @@ static bool always(void) { return true; }
 
 static const struct cpu_rung ladder[] = {
 #if defined(__x86_64__)
-    {"avx512", avx512_runs, cpu_argmax_f32_avx512, cpu_argmax_f16_avx512, cpu_topk_avx512, cpu_softmax_avx512},
-    {"avx2", avx2_runs, cpu_argmax_f32_avx2, cpu_argmax_f16_avx2, cpu_topk_avx2, cpu_softmax_avx2},
+    {"avx512", avx512_runs, cpu_argmax_f32_avx512, cpu_argmax_f16_avx512, cpu_topk_avx512, cpu_softmax_avx512,
+     &cpu_attention_avx512},
+    {"avx2", avx2_runs, cpu_argmax_f32_avx2, cpu_argmax_f16_avx2, cpu_topk_avx2, cpu_softmax_avx2, &cpu_attention_plain},
 #elif defined(__aarch64__) // NEON is part of the architecture
-    {"neon", always, cpu_argmax_f32_neon, cpu_argmax_f16_neon, cpu_topk_neon, cpu_softmax_neon},
+    {"neon", always, cpu_argmax_f32_neon, cpu_argmax_f16_neon, cpu_topk_neon, cpu_softmax_neon, &cpu_attention_plain},
 #endif
-    {"plain", always, cpu_argmax_f32_plain, cpu_argmax_f16_plain, cpu_topk_plain, cpu_softmax_plain},
+    {"plain", always, cpu_argmax_f32_plain, cpu_argmax_f16_plain, cpu_topk_plain, cpu_softmax_plain, &cpu_attention_plain},
 };
 
 static _Atomic(const struct cpu_rung *) in_use;
@@ -103,6 +104,8 @@ void cpu_rung_set(size_t i) {
         atomic_store(&in_use, r);
     }
 }
+
+const struct cpu_attention_rung *cpu_attention_in_use(void) { return rung()->attention; }
 
 cpu_result cpu_argmax_f32(const float *x, size_t n) { return rung()->argmax_f32(x, n); }
 
