@@ -3,6 +3,7 @@
 #define SHAMMAH_CPU_RUNGS_H
 
 #include "kernels.h"
+#include "tile.h"
 
 struct cpu_rung {
     const char *name;
@@ -12,7 +13,11 @@ struct cpu_rung {
     cpu_result (*topk)(const float *x, size_t n, size_t k, int32_t *index, float *value);
     // x is clean and top is its largest value, so that every exponent is at most 0.
     void (*softmax)(float *x, size_t n, float top, float scale);
+    const struct linear_rung *linear;
 };
+
+// The rung in use.
+const struct cpu_rung *cpu_rung_now(void);
 
 // The plain rung takes any row. The others take clean rows, and hand one that is not clean to the plain rung.
 cpu_result cpu_argmax_f32_plain(const float *x, size_t n);
