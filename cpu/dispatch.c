@@ -38,21 +38,25 @@ static bool saved(unsigned state) {
 static bool avx2_runs(void) { return saved(STATE_AVX) && cpuid(7).ebx & bit_AVX2 && cpuid(1).ecx & bit_FMA; }
 
 static bool avx512_runs(void) {
-    return saved(STATE_AVX512) && cpuid(7).ebx & bit_AVX512F && cpuid(7).ebx & bit_AVX512BW;
+    return avx2_runs() && saved(STATE_AVX512) && cpuid(7).ebx & bit_AVX512F && cpuid(7).ebx & bit_AVX512BW;
 }
+
+static bool avx512vnni_runs(void) { return avx512_runs() && cpuid(7).ecx & bit_AVX512VNNI; }
 #endif
 
 static bool always(void) { return true; }
 
 static const struct cpu_rung ladder[] = {
 #if defined(__x86_64__)
+    {"avx512vnni", avx512vnni_runs, cpu_argmax_f32_avx512, cpu_argmax_f16_avx512, cpu_topk_avx512, cpu_softmax_avx512,
+     &cpu_attention_avx512, &linear_avx512vnni},
     {"avx512", avx512_runs, cpu_argmax_f32_avx512, cpu_argmax_f16_avx512, cpu_topk_avx512, cpu_softmax_avx512,
-     &cpu_attention_avx512},
-    {"avx2", avx2_runs, cpu_argmax_f32_avx2, cpu_argmax_f16_avx2, cpu_topk_avx2, cpu_softmax_avx2, &cpu_attention_plain},
+     &cpu_attention_avx512, &linear_plain},
+    {"avx2", avx2_runs, cpu_argmax_f32_avx2, cpu_argmax_f16_avx2, cpu_topk_avx2, cpu_softmax_avx2, &cpu_attention_plain, &linear_plain},
 #elif defined(__aarch64__) // NEON is part of the architecture
-    {"neon", always, cpu_argmax_f32_neon, cpu_argmax_f16_neon, cpu_topk_neon, cpu_softmax_neon, &cpu_attention_plain},
+    {"neon", always, cpu_argmax_f32_neon, cpu_argmax_f16_neon, cpu_topk_neon, cpu_softmax_neon, &cpu_attention_plain, &linear_plain},
 #endif
-    {"plain", always, cpu_argmax_f32_plain, cpu_argmax_f16_plain, cpu_topk_plain, cpu_softmax_plain, &cpu_attention_plain},
+    {"plain", always, cpu_argmax_f32_plain, cpu_argmax_f16_plain, cpu_topk_plain, cpu_softmax_plain, &cpu_attention_plain, &linear_plain},
 };
 
 static _Atomic(const struct cpu_rung *) in_use;
@@ -79,7 +83,7 @@ static const struct cpu_rung *choose(void) {
 }
 
 // The tables are constant, so the pointer is all that threads have to agree on: a relaxed load costs nothing.
-static const struct cpu_rung *rung(void) {
+const struct cpu_rung *cpu_rung_now(void) {
     const struct cpu_rung *r = atomic_load_explicit(&in_use, memory_order_relaxed);
     if (!r) {
         const struct cpu_rung *chosen = choose();
@@ -96,7 +100,7 @@ const char *cpu_rung_name(size_t i) {
     return r ? r->name : NULL;
 }
 
-const char *cpu_rung_in_use(void) { return rung()->name; }
+const char *cpu_rung_in_use(void) { return cpu_rung_now()->name; }
 
 void cpu_rung_set(size_t i) {
     const struct cpu_rung *r = rung_at(i);
@@ -105,18 +109,18 @@ void cpu_rung_set(size_t i) {
     }
 }
 
-const struct cpu_attention_rung *cpu_attention_in_use(void) { return rung()->attention; }
+const struct cpu_attention_rung *cpu_attention_in_use(void) { return cpu_rung_now()->attention; }
 
-cpu_result cpu_argmax_f32(const float *x, size_t n) { return rung()->argmax_f32(x, n); }
+cpu_result cpu_argmax_f32(const float *x, size_t n) { return cpu_rung_now()->argmax_f32(x, n); }
 
-cpu_result cpu_argmax_f16(const uint16_t *x, size_t n) { return rung()->argmax_f16(x, n); }
+cpu_result cpu_argmax_f16(const uint16_t *x, size_t n) { return cpu_rung_now()->argmax_f16(x, n); }
 
 cpu_result cpu_topk(const float *x, size_t n, size_t k, int32_t *index, float *value) {
-    return rung()->topk(x, n, k, index, value);
+    return cpu_rung_now()->topk(x, n, k, index, value);
 }
 
 void cpu_softmax(float *x, size_t n, float scale) {
-    const struct cpu_rung *r = rung();
+    const struct cpu_rung *r = cpu_rung_now();
     cpu_result top = r->argmax_f32(x, n);
     if (!top.ok || !(scale > 0)) {
         for (size_t i = 0; i < n; i++) {

@@ -4,6 +4,7 @@
 
 #include "attention_kernels.h"
 #include "kernels.h"
+#include "tile.h"
 
 struct cpu_rung {
     const char *name;
@@ -14,7 +15,11 @@ struct cpu_rung {
     // x is clean and top is its largest value, so that every exponent is at most 0.
     void (*softmax)(float *x, size_t n, float top, float scale);
     const struct cpu_attention_rung *attention;
+    const struct linear_rung *linear;
 };
+
+// The rung in use.
+const struct cpu_rung *cpu_rung_now(void);
 
 // The plain rung takes any row. The others take clean rows, and hand one that is not clean to the plain rung.
 cpu_result cpu_argmax_f32_plain(const float *x, size_t n);

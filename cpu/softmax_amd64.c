@@ -2,29 +2,8 @@
 #include "softmax.h"
 
 #if defined(__x86_64__)
-#include <immintrin.h>
-
 #define AVX2 __attribute__((target("avx2,fma")))
 #define AVX512 __attribute__((target("avx512f,avx512bw")))
-
-AVX512 static inline __m512 exp_avx512(__m512 t) {
-    const __m512 magic = _mm512_set1_ps(EXP_MAGIC), one = _mm512_set1_ps(1);
-    __m512 c = _mm512_max_ps(t, _mm512_set1_ps(EXP_CLAMP));
-    __m512 shifted = _mm512_fmadd_ps(c, _mm512_set1_ps(EXP_LOG2E), magic);
-    __m512 n = _mm512_sub_ps(shifted, magic);
-    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(EXP_LN2_HIGH), c);
-    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(EXP_LN2_LOW), r);
-    __m512 p = _mm512_set1_ps(EXP_C6);
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(EXP_C5));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(EXP_C4));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(EXP_C3));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(EXP_C2));
-    p = _mm512_fmadd_ps(p, r, one);
-    p = _mm512_fmadd_ps(p, r, one);
-    __m512i power = _mm512_add_epi32(_mm512_castps_si512(shifted), _mm512_set1_epi32(EXP_BIAS));
-    p = _mm512_mul_ps(p, _mm512_castsi512_ps(_mm512_slli_epi32(power, 23)));
-    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(t, _mm512_set1_ps(EXP_LEAST), _CMP_GE_OQ), p);
-}
 
 // Sixteen values in place, and into the parts of the sum.
 AVX512 static inline void step_avx512(float *x, __m512 top, __m512 scale, __m512d part[2]) {
@@ -58,25 +37,6 @@ AVX512 void cpu_softmax_avx512(float *x, size_t n, float top, float scale) {
     for (; i < n; i++) {
         x[i] /= sum;
     }
-}
-
-AVX2 static inline __m256 exp_avx2(__m256 t) {
-    const __m256 magic = _mm256_set1_ps(EXP_MAGIC), one = _mm256_set1_ps(1);
-    __m256 c = _mm256_max_ps(t, _mm256_set1_ps(EXP_CLAMP));
-    __m256 shifted = _mm256_fmadd_ps(c, _mm256_set1_ps(EXP_LOG2E), magic);
-    __m256 n = _mm256_sub_ps(shifted, magic);
-    __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(EXP_LN2_HIGH), c);
-    r = _mm256_fnmadd_ps(n, _mm256_set1_ps(EXP_LN2_LOW), r);
-    __m256 p = _mm256_set1_ps(EXP_C6);
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(EXP_C5));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(EXP_C4));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(EXP_C3));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(EXP_C2));
-    p = _mm256_fmadd_ps(p, r, one);
-    p = _mm256_fmadd_ps(p, r, one);
-    __m256i power = _mm256_add_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(EXP_BIAS));
-    p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(power, 23)));
-    return _mm256_and_ps(p, _mm256_cmp_ps(t, _mm256_set1_ps(EXP_LEAST), _CMP_GE_OQ));
 }
 
 AVX2 static inline void step_avx2(float *x, __m256 top, __m256 scale, __m256d part[4]) {

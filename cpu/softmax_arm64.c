@@ -2,28 +2,6 @@
 #include "softmax.h"
 
 #if defined(__aarch64__)
-#include <arm_neon.h>
-
-static inline float32x4_t exp_neon(float32x4_t t) {
-    const float32x4_t magic = vdupq_n_f32(EXP_MAGIC), one = vdupq_n_f32(1);
-    float32x4_t c = vmaxq_f32(t, vdupq_n_f32(EXP_CLAMP));
-    float32x4_t shifted = vfmaq_f32(magic, c, vdupq_n_f32(EXP_LOG2E));
-    float32x4_t n = vsubq_f32(shifted, magic);
-    float32x4_t r = vfmsq_f32(c, n, vdupq_n_f32(EXP_LN2_HIGH));
-    r = vfmsq_f32(r, n, vdupq_n_f32(EXP_LN2_LOW));
-    float32x4_t p = vdupq_n_f32(EXP_C6);
-    p = vfmaq_f32(vdupq_n_f32(EXP_C5), p, r);
-    p = vfmaq_f32(vdupq_n_f32(EXP_C4), p, r);
-    p = vfmaq_f32(vdupq_n_f32(EXP_C3), p, r);
-    p = vfmaq_f32(vdupq_n_f32(EXP_C2), p, r);
-    p = vfmaq_f32(one, p, r);
-    p = vfmaq_f32(one, p, r);
-    uint32x4_t power = vaddq_u32(vreinterpretq_u32_f32(shifted), vdupq_n_u32(EXP_BIAS));
-    p = vmulq_f32(p, vreinterpretq_f32_u32(vshlq_n_u32(power, 23)));
-    uint32x4_t kept = vcgeq_f32(t, vdupq_n_f32(EXP_LEAST));
-    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(p), kept));
-}
-
 // Sixteen values in place, and into the parts of the sum.
 static inline void step(float *x, float32x4_t top, float32x4_t scale, float64x2_t part[8]) {
     for (size_t j = 0; j < 4; j++) {

@@ -1,0 +1,35 @@
+// What both ways of packing share.
+#ifndef SHAMMAH_CPU_PACK_H
+#define SHAMMAH_CPU_PACK_H
+
+#include "tile.h"
+
+// The factor of an output whose largest scale is given: that scale divided by it lies from 2^14 to 2^15, or to 2^16 where it was
+// a float16 of that size, so that every float16 keeps its value.
+static inline float factor_of(float largest, int half) {
+    if (largest == 0) {
+        return 1;
+    }
+    int exponent = ilogbf(largest) - 14;
+    exponent = exponent < -126 ? -126 : exponent;
+    return ldexpf(1, half && exponent > 0 ? 0 : exponent);
+}
+
+// A tile as it is written: into is the memory of all of them.
+static inline tile_parts target(const cpu_matrix *m, uint8_t *into, size_t tile) {
+    cpu_matrix written = *m;
+    written.tiles = into;
+    return parts_of(&written, tile);
+}
+
+// What fills the parts up to 64 bytes is 0, so that packed files are the same whatever the memory held before.
+static inline void clear_gaps(const cpu_matrix *m, uint8_t *tile) {
+    tile_offsets o = offsets_of(m);
+    size_t blocks = m->inputs / m->block, scales = o.scales + blocks * 32, zeros = o.zeros + blocks * 16;
+    memset(tile + scales, 0, o.zeros - scales);
+    if (m->zeros) {
+        memset(tile + zeros, 0, o.factors - zeros);
+    }
+}
+
+#endif

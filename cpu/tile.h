@@ -1,0 +1,78 @@
+// What the rungs of the linear kernels share: where the parts of a tile lie, and the table of what a rung provides.
+#ifndef SHAMMAH_CPU_TILE_H
+#define SHAMMAH_CPU_TILE_H
+
+#include "half.h"
+#include "linear.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+// At most this many rows go through a tile together, on any rung.
+#define ROWS_MAX 16
+
+typedef struct {
+    const uint8_t *codes;
+    const uint16_t *scales;
+    const uint8_t *zeros; // NULL: all are the middle one
+    const float *factors;
+    size_t bytes;  // of the tile
+    size_t blocks; // of inputs
+    size_t units;  // of a block
+    size_t groups; // of 64 bytes in a unit
+    int bits;
+} tile_parts;
+
+static inline size_t up_to_64(size_t n) { return (n + 63) & ~(size_t)63; }
+
+// Where the parts begin in a tile, and where it ends.
+typedef struct {
+    size_t scales, zeros, factors, end;
+} tile_offsets;
+
+static inline tile_offsets offsets_of(const cpu_matrix *m) {
+    size_t blocks = m->inputs / m->block, scales = (size_t)m->inputs * m->bits * 2;
+    size_t zeros = scales + up_to_64(blocks * 32), factors = zeros + (m->zeros ? up_to_64(blocks * 16) : 0);
+    return (tile_offsets){scales, zeros, factors, factors + 64};
+}
+
+static inline tile_parts parts_of(const cpu_matrix *m, size_t tile) {
+    tile_offsets o = offsets_of(m);
+    size_t unit = m->block < 32 ? 16 : 32;
+    const uint8_t *at = m->tiles + tile * o.end;
+    return (tile_parts){
+        .codes = at,
+        .scales = (const uint16_t *)(at + o.scales),
+        .zeros = m->zeros ? at + o.zeros : NULL,
+        .factors = (const float *)(at + o.factors),
+        .bytes = o.end,
+        .blocks = m->inputs / m->block,
+        .units = m->block / unit,
+        .groups = unit * m->bits / 32,
+        .bits = m->bits,
+    };
+}
+
+// The kernels of a rung.
+struct linear_rung {
+    size_t rows; // that go through a tile together
+    // Rows [row, row+rows), no more than the above, by one tile: y[r*stride + n], r and n counted from the first of these.
+    // bias: 16, or NULL.
+    void (*tile)(const tile_parts *t, const cpu_activations *a, size_t row, size_t rows, const float *bias, float *y,
+                 size_t stride);
+    void (*quantise)(const float *x, size_t n, size_t unit, int8_t *q, float *scale, int32_t *sum);
+    void (*gate)(int act, const float *gate, float *up, size_t n); // up = act(gate) * up, n a multiple of 16
+    // The codes of a tile of up to 16 outputs, each stride bytes behind the one before.
+    void (*pack)(const uint8_t *codes, size_t stride, size_t outputs, size_t inputs, int bits, uint8_t *into);
+};
+
+void pack_plain(const uint8_t *codes, size_t stride, size_t outputs, size_t inputs, int bits, uint8_t *into);
+
+extern const struct linear_rung linear_plain;
+#if defined(__x86_64__)
+extern const struct linear_rung linear_avx2, linear_avxvnni, linear_avx512vnni;
+#elif defined(__aarch64__)
+extern const struct linear_rung linear_neon, linear_neondot;
+#endif
+
+#endif
