@@ -20,7 +20,7 @@
 package cpu
 
 /*
-#cgo CFLAGS: -std=c11 -O2 -Wall -Wextra -Werror
+#cgo CFLAGS: -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -I${SRCDIR}/../build/include
 #cgo LDFLAGS: -lm
 #cgo noescape cpu_argmax_f32
 #cgo nocallback cpu_argmax_f32

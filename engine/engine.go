@@ -43,6 +43,7 @@ type Options struct {
 	Chunk     int            // tokens of one prefill run; 0 chooses
 	Providers []ort.Provider // in order of preference; none is the CPU
 	Spin      *bool          // whether idle threads wait actively between steps; nil is yes
+	Kernels   Kernels        // who computes on the CPU; the zero value is our own kernels where they are right
 	Force     bool           // open even if memory seems too small
 	NoText    bool           // no tokenizer and no template: requests carry Tokens and ask for TokensOnly
 	Log       zerolog.Logger
@@ -59,6 +60,9 @@ type Model struct {
 	chunk     int
 	threads   int
 	provider  string
+	log       zerolog.Logger
+	kernels   string   // why our kernels do not compute, "" if they do
+	derived   *derived // the graph for our kernels, nil: the original runs
 	cache     *kv.Cache
 	runner    *runner
 	turn      chan struct{} // holds one token: who takes it may use runner and session
@@ -87,22 +91,52 @@ func open(env *ort.Env, fsys fs.FS, dir string, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What the graph's file declares is checked before any weight is read; the session's own word follows.
-	spec, err := files.Load(model.Signature{})
+	return openFiles(env, files, o)
+}
+
+// openFiles opens a model that was found: with our kernels where they are right, else with the runtime's.
+func openFiles(env *ort.Env, files model.Files, o Options) (*Model, error) {
+	m, err := prepareModel(env, files, o)
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{env: env, spec: spec, threads: o.Threads, turn: make(chan struct{}, 1), closed: make(chan struct{})}
-	if err := m.plan(o); err != nil {
-		return nil, err
-	}
-	if m.threads <= 0 {
-		m.threads = sys.ReadCPU().Threads()
+	check, err := m.beginCheck(files, o)
+	if err != nil {
+		return nil, errors.Join(err, m.closeDerived())
 	}
 	if err := m.load(files, o); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	m.turn <- struct{}{}
+	if why := m.endCheck(check); why != "" {
+		if err := m.Close(); err != nil {
+			return nil, err
+		}
+		o.Kernels = KernelsOff
+		if m, err = openFiles(env, files, o); err == nil {
+			m.kernels = why
+		}
+	}
+	return m, err
+}
+
+// prepareModel checks what can be checked before any weight is read.
+func prepareModel(env *ort.Env, files model.Files, o Options) (*Model, error) {
+	// What the graph's file declares comes first; the session's own word follows.
+	spec, err := files.Load(model.Signature{})
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{env: env, spec: spec, threads: o.Threads, log: o.Log, turn: make(chan struct{}, 1), closed: make(chan struct{})}
+	if m.threads <= 0 {
+		m.threads = sys.ReadCPU().Threads()
+	}
+	if err := m.planKernels(files, o); err != nil {
+		return nil, err
+	}
+	if err := m.plan(o); err != nil {
+		return nil, errors.Join(err, m.closeDerived())
+	}
 	return m, nil
 }
 
@@ -120,25 +154,34 @@ func (m *Model) load(files model.Files, o Options) error {
 		}
 		tokenizer <- l
 	}()
-	sessionErr := m.openSession(files, o)
+	sessionErr := errors.Join(m.openSession(files, o), m.closeDerived())
 	t := <-tokenizer
 	m.tokenizer = t.tokenizer
 	if err := errors.Join(t.err, sessionErr); err != nil {
 		return err
 	}
-	var err error
-	if m.spec, err = files.Load(signature(m.session)); err != nil {
+	if err := m.settle(files); err != nil {
 		return err
 	}
 	if o.Name != "" {
 		m.spec.Name = o.Name
 	}
 	if m.spec.Template != "" && !o.NoText {
+		var err error
 		if m.template, err = text.ParseTemplate(m.spec.Template); err != nil {
 			return fmt.Errorf("engine: open %s: chat template: %w", name(files), err)
 		}
 	}
 	return m.openRunner()
+}
+
+// settle checks the session's own word about its inputs and outputs.
+func (m *Model) settle(files model.Files) (err error) {
+	if m.derived != nil {
+		return m.checkDerived()
+	}
+	m.spec, err = files.Load(signature(m.session))
+	return err
 }
 
 // plan chooses context and chunk, and checks that there is memory for weights and cache.
@@ -170,7 +213,7 @@ func (m *Model) plan(o Options) error {
 // and that the logits of all its tokens, where the graph makes them, stay small.
 func chunkTokens(s *model.Spec) int {
 	const most, least, logitsBytes = 512, 32, 128 << 20
-	if s.LastRowOnly || s.NumLogits != "" {
+	if s.LastRowOnly || s.NumLogits != "" || s.LogitsRows != "" {
 		return most
 	}
 	return max(least, min(most, logitsBytes/(s.Vocab*elementType(s.LogitsType).Size())&^(least-1)))

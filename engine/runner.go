@@ -30,6 +30,7 @@ type runner struct {
 	mask      *ort.Value  // (rows, length + n) int64, nil when the graph has none
 	positions *ort.Value  // (rows, n) int64, nil when the graph has none
 	extra     []*ort.Value
+	wanted    []int64     // one element: which of the run's tokens gets logits, nil where the graph does not ask
 	branch    []bool      // one element: whether a merged graph takes its cached branch
 	wide      *ort.Buffer // logits of more than one token a row
 	last      *ort.Value  // (rows, 1, vocab): logits of each row's last token
@@ -110,6 +111,14 @@ func (r *runner) prepareCall() error {
 		}
 		r.extra, constants[i] = append(r.extra, v), v
 		ort.View[int64](v)[0] = 1
+	}
+	if i := place(&inputs, s.LogitsRows); i >= 0 {
+		v, err := r.env.NewTensor(ort.Int64, 1)
+		if err != nil {
+			return err
+		}
+		r.extra, constants[i] = append(r.extra, v), v
+		r.wanted = ort.View[int64](v)
 	}
 	if i := place(&inputs, s.UseCacheBranch); i >= 0 {
 		v, err := r.env.NewTensor(ort.Bool, 1)
@@ -267,7 +276,10 @@ func (r *runner) run(n, added int) error {
 	if r.branch != nil {
 		r.branch[0] = r.lengths[0] > 0
 	}
-	if n == 1 || r.spec.LastRowOnly || r.spec.NumLogits != "" {
+	if r.wanted != nil {
+		r.wanted[0] = int64(n - 1)
+	}
+	if n == 1 || r.spec.LastRowOnly || r.spec.NumLogits != "" || r.wanted != nil {
 		r.call.SetOutput(r.at.logits, r.last)
 		if err := r.call.Run(r.cancel); err != nil {
 			return err

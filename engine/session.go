@@ -9,12 +9,27 @@ import (
 	"github.com/shammah/shammah-engine/ort"
 )
 
-// openSession opens the graph with the providers asked for, and notes which one truly runs.
-func (m *Model) openSession(files model.Files, o Options) error {
-	options := ort.SessionOptions{
+// sessionOptions is how every session of a model is opened.
+func (m *Model) sessionOptions(o Options) ort.SessionOptions {
+	s := ort.SessionOptions{
 		Threads: m.threads, Spin: o.Spin == nil || *o.Spin, Arena: true, RecordPlacement: true, HugePages: true, Providers: o.Providers,
 	}
+	if o.Kernels == KernelsExact {
+		s.Config = map[string]string{"mlas.qnbit.force_fp32": "1"}
+	}
+	return s
+}
+
+// openSession opens the graph with the providers asked for, and notes which one truly runs.
+func (m *Model) openSession(files model.Files, o Options) error {
+	options := m.sessionOptions(o)
 	var err error
+	if m.derived != nil {
+		if err = m.openDerived(files, options); err == nil {
+			return m.place()
+		}
+		return err
+	}
 	if files.Dir == "" {
 		var graph []byte
 		if graph, err = fs.ReadFile(files.FS, files.Graph); err != nil {
@@ -27,6 +42,11 @@ func (m *Model) openSession(files model.Files, o Options) error {
 	if err != nil {
 		return err
 	}
+	return m.place()
+}
+
+// place notes the provider that truly runs.
+func (m *Model) place() error {
 	nodes, err := m.session.Placement()
 	if err != nil {
 		return err

@@ -4,6 +4,10 @@ package ort
 // #cgo nocallback memory_new
 // #cgo noescape memory_free
 // #cgo nocallback memory_free
+// #cgo noescape memory_new_huge
+// #cgo nocallback memory_new_huge
+// #cgo noescape memory_free_huge
+// #cgo nocallback memory_free_huge
 // #include "memory.h"
 // #include "table.h"
 import "C"
@@ -22,20 +26,29 @@ type Buffer struct {
 
 // NewBuffer allocates bytes, which may be 0.
 func (e *Env) NewBuffer(bytes int) (*Buffer, error) {
+	return e.newBuffer(bytes, func(n C.size_t) unsafe.Pointer { return C.memory_new(n) }, func(p unsafe.Pointer, n C.size_t) { C.memory_free(p, n) })
+}
+
+// NewHugeBuffer is NewBuffer in huge pages where the system has them, for memory that is read from end to end again and again.
+func (e *Env) NewHugeBuffer(bytes int) (*Buffer, error) {
+	return e.newBuffer(bytes, func(n C.size_t) unsafe.Pointer { return C.memory_new_huge(n) }, func(p unsafe.Pointer, n C.size_t) { C.memory_free_huge(p, n) })
+}
+
+func (e *Env) newBuffer(bytes int, allocate func(C.size_t) unsafe.Pointer, free func(unsafe.Pointer, C.size_t)) (*Buffer, error) {
 	if bytes < 0 {
 		return nil, fail("new buffer", "%d bytes", bytes)
 	}
 	if err := e.hold(); err != nil {
 		return nil, fail("new buffer", "%w", err)
 	}
-	p := C.memory_new(C.size_t(bytes))
+	p := allocate(C.size_t(bytes))
 	if p == nil {
 		e.drop()
 		return nil, fail("new buffer", "no memory for %d bytes", bytes)
 	}
 	b := &Buffer{env: e, ptr: p, bytes: bytes}
 	b.begin(kindBuffer, func() {
-		C.memory_free(p, C.size_t(bytes))
+		free(p, C.size_t(bytes))
 		e.drop()
 	})
 	watch(b, &b.life, e.log)

@@ -27,3 +27,21 @@ void memory_free(void *p, size_t bytes) {
   else
     free(p);
 }
+
+static const size_t huge_page = (size_t)2 << 20; // of x86-64, and of arm64 with 4 KiB pages
+
+void *memory_new_huge(size_t bytes) {
+  size_t size = (bytes + huge_page - 1) & ~(huge_page - 1);
+  if (size < bytes) return NULL;
+  char *map = mmap(NULL, size + huge_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (map == MAP_FAILED) return NULL;
+  size_t before = (huge_page - (size_t)map % huge_page) % huge_page;
+  if (before) munmap(map, before);
+  munmap(map + before + size, huge_page - before);
+#ifdef MADV_HUGEPAGE
+  madvise(map + before, size, MADV_HUGEPAGE); // a wish: without it the pages are small and all else is the same
+#endif
+  return map + before;
+}
+
+void memory_free_huge(void *p, size_t bytes) { munmap(p, (bytes + huge_page - 1) & ~(huge_page - 1)); }

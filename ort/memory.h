@@ -8,4 +8,8 @@
 void *memory_new(size_t bytes);
 void memory_free(void *p, size_t bytes);
 
+// The same in huge pages where the system has them.
+void *memory_new_huge(size_t bytes);
+void memory_free_huge(void *p, size_t bytes);
+
 #endif

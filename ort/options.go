@@ -47,6 +47,7 @@ type SessionOptions struct {
 	Providers       []Provider        // in order of preference
 	RecordPlacement bool              // so that Session.Placement has an answer
 	HugePages       bool              // packed weights in huge pages where the system has them; memory of a run without an arena
+	Operators       *Operators        // that the graph uses beside the runtime's own
 }
 
 // configuration is every session key that the options ask for.
@@ -68,7 +69,8 @@ func (o SessionOptions) configuration() map[string]string {
 // sessionOptions is the C object made from SessionOptions. Implements: OrtSessionOptions.
 type sessionOptions struct {
 	table
-	ptr *C.OrtSessionOptions
+	ptr    *C.OrtSessionOptions
+	domain *C.OrtCustomOpDomain // must outlive the session; nil without operators
 }
 
 func (e *Env) sessionOptions(o SessionOptions) (*sessionOptions, error) {
@@ -82,10 +84,11 @@ func (e *Env) sessionOptions(o SessionOptions) (*sessionOptions, error) {
 	if err := e.check(made.status); err != nil {
 		return nil, err.in("session options")
 	}
-	s := &sessionOptions{e.table, (*C.OrtSessionOptions)(made.ptr)}
-	for _, step := range []func(SessionOptions) error{s.plain, s.config, s.dimensions, s.providers} {
+	s := &sessionOptions{table: e.table, ptr: (*C.OrtSessionOptions)(made.ptr)}
+	for _, step := range []func(SessionOptions) error{s.plain, s.config, s.dimensions, s.providers, s.operators} {
 		if err := step(o); err != nil {
 			s.close()
+			s.releaseDomain()
 			return nil, err
 		}
 	}

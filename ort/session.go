@@ -17,6 +17,7 @@ type Session struct {
 	name                        string // of the file, for messages
 	inputs, outputs, overridden []TensorInfo
 	runs                        runs
+	domain                      *C.OrtCustomOpDomain
 }
 
 // OpenSession loads a graph from a file; external data is looked for beside it.
@@ -51,19 +52,28 @@ func (e *Env) OpenSessionBytes(graph []byte, o SessionOptions) (*Session, error)
 }
 
 func (e *Env) openSession(ctx context.Context, name string, o SessionOptions, open func(*C.OrtSessionOptions) C.ort_made) (*Session, error) {
+	released := func() {
+		if o.Operators != nil && o.Operators.Released != nil {
+			o.Operators.Released()
+		}
+	}
 	if ctx.Err() != nil {
+		released()
 		return nil, fail("open session "+name, "%w", context.Cause(ctx))
 	}
 	if err := e.hold(); err != nil {
+		released()
 		return nil, fail("open session "+name, "%w", err)
 	}
 	s, err := e.loadSession(ctx, name, o, open)
 	if err != nil {
+		released()
 		e.drop()
 		return nil, err
 	}
 	s.begin(kindSession, func() {
-		C.ort_session_release(e.c, s.ptr)
+		s.release()
+		released()
 		e.drop()
 	})
 	watch(s, &s.life, e.log)
@@ -95,15 +105,24 @@ func (e *Env) loadSession(ctx context.Context, name string, o SessionOptions, op
 		return nil
 	})
 	if err != nil {
+		options.releaseDomain()
 		return nil, err
 	}
-	s := &Session{env: e, ptr: (*C.OrtSession)(made.ptr), name: name}
+	s := &Session{env: e, ptr: (*C.OrtSession)(made.ptr), name: name, domain: options.domain}
 	s.runs.idle.L = &s.runs.mu
 	if err := s.describe(); err != nil {
-		C.ort_session_release(e.c, s.ptr)
+		s.release()
 		return nil, err
 	}
 	return s, nil
+}
+
+// release frees the C objects.
+func (s *Session) release() {
+	C.ort_session_release(s.env.c, s.ptr)
+	if s.domain != nil {
+		C.ort_domain_release(s.env.c, s.domain)
+	}
 }
 
 // cancelWith lets a context cancel the load that uses these options. The function it answers ends that, and must be called.

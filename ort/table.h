@@ -112,6 +112,18 @@ static inline OrtStatus *ort_append_cuda(const OrtApi *t, OrtSessionOptions *o, 
   return s;
 }
 
+// operators of the program's own
+
+static inline ort_made ort_domain(const OrtApi *t, const char *name) {
+  OrtCustomOpDomain *d = NULL;
+  OrtStatus *s = t->CreateCustomOpDomain(name, &d);
+  return (ort_made){s, d};
+}
+
+static inline OrtStatus *ort_domain_add(const OrtApi *t, OrtCustomOpDomain *d, const void *op) { return t->CustomOpDomain_Add(d, op); }
+static inline OrtStatus *ort_add_domain(const OrtApi *t, OrtSessionOptions *o, OrtCustomOpDomain *d) { return t->AddCustomOpDomain(o, d); }
+static inline void ort_domain_release(const OrtApi *t, OrtCustomOpDomain *d) { t->ReleaseCustomOpDomain(d); }
+
 // session
 
 static inline ort_made ort_session_open(const OrtApi *t, const OrtEnv *e, const char *path, const OrtSessionOptions *o) {

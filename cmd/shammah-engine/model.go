@@ -29,6 +29,8 @@ func modelFlags() []cli.Flag {
 		providerFlag(),
 		&cli.IntFlag{Name: "threads", Aliases: []string{"t"}, Usage: "`N` threads compute", DefaultText: "one for each physical core"},
 		&cli.IntFlag{Name: "context", Aliases: []string{"c"}, Usage: "`TOKENS` that prompt and answer may have together", DefaultText: "4096, or the model's maximum if smaller"},
+		&cli.StringFlag{Name: "kernels", Value: "auto", Usage: "`WHOSE` matrix products on the CPU: auto (this program's own, where they are right) or off (the runtime's)"},
+		&cli.BoolFlag{Name: "exact", Usage: "the model's graph as it is, with float32 activations: slower, for comparisons"},
 		&cli.BoolFlag{Name: "pull", Usage: "download the model if it is not here, without asking"},
 		&cli.BoolFlag{Name: "force", Usage: "try even if memory seems too small"},
 		&cli.BoolFlag{Name: "verbose", Usage: "say what happens inside"},
@@ -129,6 +131,14 @@ func openWith(env *ort.Env, c *cli.Context, dir string, candidate provider.Candi
 		NoText:  c.Command.Name == "bench", // it feeds ids, as the loops that it is compared with do
 		Variant: c.String("variant"), Context: c.Int("context"), Threads: c.Int("threads"), Force: c.Bool("force"),
 		Log: logger(c.App.ErrWriter, c.Bool("verbose")),
+	}
+	switch k := c.String("kernels"); {
+	case k != "auto" && k != "off":
+		return nil, fmt.Errorf("%w: --kernels is %q, expected auto or off", errUsage, k)
+	case c.Bool("exact"):
+		o.Kernels = engine.KernelsExact
+	case k == "off":
+		o.Kernels = engine.KernelsOff
 	}
 	if candidate.Name != provider.CPU {
 		o.Providers = []ort.Provider{candidate.Provider}

@@ -108,7 +108,7 @@ func (s *Spec) MemoryEstimate(context int) (Estimate, error) {
 	switch {
 	case len(s.Past) == 0: // every run starts from the first token
 		e.Logits = row * int64(context)
-	case s.LastRowOnly || s.NumLogits != "":
+	case s.LastRowOnly || s.NumLogits != "" || s.LogitsRows != "":
 		e.Logits = row
 	default:
 		e.Logits = min(row*int64(context), max(row*logitsRows, logitsBytes))

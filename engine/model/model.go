@@ -129,8 +129,9 @@ type Spec struct {
 	// head_dim) when Combined. They are empty for a graph without a cache.
 	Past, Present []KVNames
 	Combined      bool
-	Shared        bool // past feeds GroupQueryAttention straight, so past and present may be one buffer
-	LastRowOnly   bool // logits are (batch, 1, vocab) however long the prompt is
+	Shared        bool   // past feeds GroupQueryAttention straight, so past and present may be one buffer
+	LastRowOnly   bool   // logits are (batch, 1, vocab) however long the prompt is
+	LogitsRows    string // input (n) int64 of a derived graph: logits are (batch, n, vocab), of these tokens of the run
 
 	KVType, LogitsType string // "float32" or "float16"
 
@@ -143,6 +144,9 @@ type Spec struct {
 
 	kept, packed int64 // bytes of weights, see weights
 }
+
+// SetWeights replaces what MemoryEstimate takes for the weights: bytes that stay as they are, and bytes of packed ones.
+func (s *Spec) SetWeights(kept, packed int64) { s.kept, s.packed = kept, packed }
 
 // Defaults are the sampling parameters that the model's author recommends; nil is a value that is not given.
 type Defaults struct {

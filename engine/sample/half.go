@@ -21,3 +21,15 @@ func fromHalf(h uint16) float32 {
 	}
 	return math.Float32frombits(sign | math.Float32bits(math.Float32frombits(magnitude)*scale))
 }
+
+// Floats copies the row to float32.
+func (l Logits) Floats() []float32 {
+	if l.F32 != nil {
+		return append([]float32(nil), l.F32...)
+	}
+	row := make([]float32, len(l.F16))
+	for i, h := range l.F16 {
+		row[i] = fromHalf(h)
+	}
+	return row
+}

@@ -39,11 +39,15 @@ type Graph struct {
 	Outputs      []Value
 }
 
+// Span is where in the file a message's bytes lie; the zero Span is that of what did not come from a file.
+type Span struct{ At, End int64 }
+
 // Node is one operator; an absent optional input or output is "".
 type Node struct {
 	Name, Op, Domain string
 	Inputs, Outputs  []string
 	Attributes       []Attribute
+	Span             Span
 }
 
 // Attribute is one constant of a node; the field that is set follows from what the file holds.
@@ -62,6 +66,7 @@ type Value struct {
 	Name  string
 	Type  DataType // 0 when it is no tensor
 	Shape []Dim    // nil when the rank is not given
+	Span  Span
 }
 
 // Dim is one dimension: Size, or -1 and perhaps a symbol.
@@ -76,8 +81,11 @@ type Tensor struct {
 	Type   DataType
 	Dims   []int64
 	Inline int64 // bytes stored in the file itself
+	Raw    Span  // where these bytes lie, if as raw data
 	// External says where the bytes lie when they are in another file.
 	External *External
+	Span     Span
+	Data     []byte // raw data of a tensor that was made here, not read
 
 	small []byte  // raw bytes of tensors of at most 64 bytes
 	ints  []int64 // typed integers of short tensors

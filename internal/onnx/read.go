@@ -153,6 +153,7 @@ func (p *parser) node(x field) (n Node, err error) {
 	if err := p.message(x); err != nil {
 		return n, err
 	}
+	n.Span = Span{p.pos, x.end}
 	err = p.each(x.end, func(x field) (err error) {
 		switch x.num {
 		case 1:
@@ -214,6 +215,7 @@ func (p *parser) value(x field) (v Value, err error) {
 	if err := p.message(x); err != nil {
 		return v, err
 	}
+	v.Span = Span{p.pos, x.end}
 	err = p.each(x.end, func(x field) (err error) {
 		switch x.num {
 		case 1:
@@ -302,7 +304,7 @@ func (p *parser) tensor(x field) (*Tensor, error) {
 	if err := p.message(x); err != nil {
 		return nil, err
 	}
-	t, at, raw := &Tensor{}, p.pos, int64(-1)
+	t, at, raw := &Tensor{Span: Span{p.pos, x.end}}, p.pos, int64(-1)
 	outside, entries := false, map[string]string{}
 	err := p.each(x.end, func(x field) (err error) {
 		switch x.num {
@@ -321,6 +323,7 @@ func (p *parser) tensor(x field) (*Tensor, error) {
 			t.Name, err = p.string(x)
 		case 9:
 			raw = x.end - p.pos
+			t.Raw = Span{p.pos, x.end}
 			t.Inline += raw
 			if raw <= 64 {
 				t.small, err = p.bytes(x, 64)

@@ -1,0 +1,72 @@
+// What the operators share. Inside the package only.
+#ifndef SHAMMAH_CPU_OPERATOR_H
+#define SHAMMAH_CPU_OPERATOR_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "attention.h"
+#include "onnxruntime_c_api.h"
+#include "operators.h"
+
+enum op_kind { OP_LINEAR, OP_GATED, OP_EMBED, OP_ATTENTION, OP_ATTENTION_HALF }; // attention last
+
+struct op {
+    OrtCustomOp base; // first: the runtime hands this back
+    cpu_graph *graph;
+    enum op_kind kind;
+};
+
+struct cpu_graph {
+    struct op ops[CPU_OPERATORS];
+    cpu_matrix *matrices;
+    cpu_floats *floats;
+    size_t n_matrices, n_floats, threads;
+    void *scratch; // of the node that runs
+    size_t scratch_bytes;
+    atomic_flag busy;
+};
+
+enum { NODE_MATRICES_MAX = 8, QUANTISE_ROWS = 4, EMBED_ROWS = 16 }; // rows of one part
+
+struct node {
+    const OrtApi *api;
+    cpu_graph *graph;
+    enum op_kind kind;
+    size_t n; // matrices
+    const cpu_matrix *matrix[NODE_MATRICES_MAX];
+    const float *bias[NODE_MATRICES_MAX];
+    int activation;
+    cpu_attention attention;
+    size_t positions; // that the rotary tables have; without them SIZE_MAX
+};
+
+enum { SHAPE_RANK_MAX = 8 };
+
+struct shape {
+    int64_t dims[SHAPE_RANK_MAX];
+    size_t rank;
+    ONNXTensorElementDataType type;
+};
+
+OrtStatus *linear_read(struct node *n, const OrtKernelInfo *info);
+OrtStatus *linear_compute(struct node *n, OrtKernelContext *context);
+OrtStatus *embed_compute(struct node *n, OrtKernelContext *context);
+OrtStatus *attention_read(struct node *n, const OrtKernelInfo *info);
+OrtStatus *attention_compute(struct node *n, OrtKernelContext *context);
+
+// Memory of at least so many bytes, 64-byte aligned, valid until the next call. NULL without memory.
+void *graph_scratch(cpu_graph *g, size_t bytes);
+
+// Calls part(arg, i, worker) for every i below parts, each once, on the session's threads; worker is below graph->threads and no two calls
+// with the same one run at the same time.
+OrtStatus *run_parts(const struct node *n, const OrtKernelContext *context, size_t parts, void (*part)(void *, size_t, size_t), void *arg);
+
+OrtStatus *read_shape(const OrtApi *api, const OrtValue *v, struct shape *s);
+// data is NULL where an optional input is absent.
+OrtStatus *read_input(const struct node *n, const OrtKernelContext *context, size_t i, struct shape *s, const void **data);
+OrtStatus *make_output(const struct node *n, OrtKernelContext *context, size_t i, const struct shape *s, void **data);
+OrtStatus *read_int(const struct node *n, const OrtKernelInfo *info, const char *name, int64_t missing, int64_t *value);
+OrtStatus *invalid(const struct node *n, const char *what);
+
+#endif

@@ -1,0 +1,234 @@
+// The operators of domain ai.shammah. A node names its weights by their place in the session's table, so that the runtime never
+// sees them; work is cut into parts that the session's own threads take one after the other.
+//
+//   Linear     x (..., inputs) -> y1 (..., outputs 1), y2 ...; matrices, biases (-1: none): ints
+//   Gated      x (..., inputs) -> y (..., outputs): act(gate x) * (up x); matrices, biases: ints of two; activation: int
+//   Embed      ids (...) int64 -> y (..., inputs): rows of the matrix; matrix: int
+//   Attention  as com.microsoft GroupQueryAttention over a cache that past and present share; cosines, sines, sink: ints or -1.
+//              AttentionHalf is the same for a cache of float16: the runtime would want a shape function to infer one type from two inputs.
+#include "operators.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "operator.h"
+
+static const char *op_name(const OrtCustomOp *op) {
+    static const char *const names[CPU_OPERATORS] = {"Linear", "Gated", "Embed", "Attention", "AttentionHalf"};
+    return names[((const struct op *)op)->kind];
+}
+
+static const char *op_provider(const OrtCustomOp *op) {
+    (void)op;
+    return NULL; // the CPU
+}
+
+static bool attends(const OrtCustomOp *op) { return ((const struct op *)op)->kind >= OP_ATTENTION; }
+
+static size_t op_inputs(const OrtCustomOp *op) { return attends(op) ? 7 : 1; }
+
+static size_t op_outputs(const OrtCustomOp *op) { return attends(op) ? 3 : 1; }
+
+static ONNXTensorElementDataType cache_type(const OrtCustomOp *op) {
+    return ((const struct op *)op)->kind == OP_ATTENTION_HALF ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16 : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+}
+
+static ONNXTensorElementDataType op_input_type(const OrtCustomOp *op, size_t i) {
+    if (((const struct op *)op)->kind == OP_EMBED) {
+        return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+    }
+    return i >= 5 ? ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32 : i >= 3 ? cache_type(op) : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+}
+
+static ONNXTensorElementDataType op_output_type(const OrtCustomOp *op, size_t i) {
+    return attends(op) && i > 0 ? cache_type(op) : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+}
+
+static OrtCustomOpInputOutputCharacteristic op_input_kind(const OrtCustomOp *op, size_t i) {
+    bool optional = attends(op) && (i == 1 || i == 2); // absent where q, k and v are one tensor
+    return optional ? INPUT_OUTPUT_OPTIONAL : INPUT_OUTPUT_REQUIRED;
+}
+
+static OrtCustomOpInputOutputCharacteristic op_output_kind(const OrtCustomOp *op, size_t i) {
+    (void)i;
+    return ((const struct op *)op)->kind == OP_LINEAR ? INPUT_OUTPUT_VARIADIC : INPUT_OUTPUT_REQUIRED;
+}
+
+static OrtMemType op_memory(const OrtCustomOp *op, size_t i) {
+    (void)op, (void)i;
+    return OrtMemTypeDefault;
+}
+
+static int op_one(const OrtCustomOp *op) {
+    (void)op;
+    return 1;
+}
+
+static int op_version_max(const OrtCustomOp *op) {
+    (void)op;
+    return INT32_MAX;
+}
+
+static OrtStatus *op_create(const OrtCustomOp *op, const OrtApi *api, const OrtKernelInfo *info, void **kernel) {
+    const struct op *o = (const struct op *)op;
+    struct node *n = calloc(1, sizeof *n);
+    if (!n) {
+        return api->CreateStatus(ORT_FAIL, "no memory for a node");
+    }
+    n->api = api;
+    n->graph = o->graph;
+    n->kind = o->kind;
+    OrtStatus *s = o->kind >= OP_ATTENTION ? attention_read(n, info) : linear_read(n, info);
+    if (s) {
+        free(n);
+        return s;
+    }
+    *kernel = n;
+    return NULL;
+}
+
+static void op_destroy(void *kernel) { free(kernel); }
+
+static OrtStatus *op_compute(void *kernel, OrtKernelContext *context) {
+    struct node *n = kernel;
+    if (atomic_flag_test_and_set(&n->graph->busy)) {
+        return n->api->CreateStatus(ORT_FAIL, "two runs of one session at the same time, whose nodes share their scratch memory");
+    }
+    OrtStatus *s = n->kind >= OP_ATTENTION ? attention_compute(n, context)
+                   : n->kind == OP_EMBED   ? embed_compute(n, context)
+                                           : linear_compute(n, context);
+    atomic_flag_clear(&n->graph->busy);
+    return s;
+}
+
+cpu_graph *cpu_graph_new(const cpu_matrix *matrices, size_t n_matrices, const cpu_floats *floats, size_t n_floats, size_t threads) {
+    cpu_graph *g = calloc(1, sizeof *g);
+    cpu_matrix *m = malloc((n_matrices + 1) * sizeof *m);
+    cpu_floats *f = malloc((n_floats + 1) * sizeof *f);
+    if (!g || !m || !f) {
+        free(g);
+        free(m);
+        free(f);
+        return NULL;
+    }
+    memcpy(m, matrices, n_matrices * sizeof *m);
+    memcpy(f, floats, n_floats * sizeof *f);
+    *g = (cpu_graph){.matrices = m, .n_matrices = n_matrices, .floats = f, .n_floats = n_floats, .threads = threads ? threads : 1};
+    atomic_flag_clear(&g->busy);
+    for (int i = 0; i < CPU_OPERATORS; i++) {
+        g->ops[i] = (struct op){
+            .base = {.version = ORT_API_VERSION, .GetName = op_name, .GetExecutionProviderType = op_provider, .GetInputType = op_input_type,
+                     .GetInputTypeCount = op_inputs, .GetOutputType = op_output_type, .GetOutputTypeCount = op_outputs,
+                     .KernelDestroy = op_destroy, .GetInputCharacteristic = op_input_kind, .GetOutputCharacteristic = op_output_kind,
+                     .GetInputMemoryType = op_memory, .GetVariadicInputMinArity = op_one, .GetVariadicInputHomogeneity = op_one,
+                     .GetVariadicOutputMinArity = op_one, .GetVariadicOutputHomogeneity = op_one, .CreateKernelV2 = op_create,
+                     .KernelComputeV2 = op_compute, .GetStartVersion = op_one, .GetEndVersion = op_version_max},
+            .graph = g,
+            .kind = (enum op_kind)i};
+    }
+    return g;
+}
+
+void cpu_graph_free(cpu_graph *g) {
+    if (g) {
+        free(g->scratch);
+        free(g->matrices);
+        free(g->floats);
+        free(g);
+    }
+}
+
+const void *cpu_graph_operator(const cpu_graph *g, size_t i) { return &g->ops[i]; }
+
+void *graph_scratch(cpu_graph *g, size_t bytes) {
+    if (bytes > g->scratch_bytes) {
+        size_t room = (bytes + bytes / 4 + 4095) & ~(size_t)4095; // a little more, so that growing prompts do not grow it each time
+        free(g->scratch);
+        g->scratch = NULL;
+        g->scratch_bytes = 0;
+        if (posix_memalign(&g->scratch, 64, room)) {
+            g->scratch = NULL;
+            return NULL;
+        }
+        g->scratch_bytes = room;
+    }
+    return g->scratch;
+}
+
+struct job {
+    void (*part)(void *, size_t, size_t);
+    void *arg;
+    size_t parts;
+    atomic_size_t next;
+};
+
+static void work(void *p, size_t worker) {
+    struct job *j = p;
+    for (size_t i; (i = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed)) < j->parts;) {
+        j->part(j->arg, i, worker);
+    }
+}
+
+OrtStatus *run_parts(const struct node *n, const OrtKernelContext *context, size_t parts, void (*part)(void *, size_t, size_t), void *arg) {
+    struct job j = {.part = part, .arg = arg, .parts = parts};
+    atomic_init(&j.next, 0);
+    size_t workers = parts < n->graph->threads ? parts : n->graph->threads;
+    if (workers > 1) {
+        return n->api->KernelContext_ParallelFor(context, work, workers, workers, &j);
+    }
+    work(&j, 0);
+    return NULL;
+}
+
+OrtStatus *read_shape(const OrtApi *api, const OrtValue *v, struct shape *s) {
+    OrtTensorTypeAndShapeInfo *info = NULL;
+    OrtStatus *status = api->GetTensorTypeAndShape(v, &info);
+    if (status) {
+        return status;
+    }
+    if (!(status = api->GetTensorElementType(info, &s->type)) && !(status = api->GetDimensionsCount(info, &s->rank))) {
+        if (s->rank > SHAPE_RANK_MAX) {
+            status = api->CreateStatus(ORT_INVALID_ARGUMENT, "a tensor has more than 8 dimensions");
+        } else {
+            status = api->GetDimensions(info, s->dims, s->rank);
+        }
+    }
+    api->ReleaseTensorTypeAndShapeInfo(info);
+    return status;
+}
+
+OrtStatus *read_input(const struct node *n, const OrtKernelContext *context, size_t i, struct shape *s, const void **data) {
+    const OrtValue *v = NULL;
+    OrtStatus *status = n->api->KernelContext_GetInput(context, i, &v);
+    *data = NULL;
+    if (status || !v) {
+        return status;
+    }
+    if ((status = read_shape(n->api, v, s))) {
+        return status;
+    }
+    return n->api->GetTensorMutableData((OrtValue *)v, (void **)data);
+}
+
+OrtStatus *make_output(const struct node *n, OrtKernelContext *context, size_t i, const struct shape *s, void **data) {
+    OrtValue *v = NULL;
+    OrtStatus *status = n->api->KernelContext_GetOutput(context, i, s->dims, s->rank, &v);
+    return status ? status : n->api->GetTensorMutableData(v, data);
+}
+
+OrtStatus *read_int(const struct node *n, const OrtKernelInfo *info, const char *name, int64_t missing, int64_t *value) {
+    OrtStatus *s = n->api->KernelInfoGetAttribute_int64(info, name, value);
+    if (s) {
+        n->api->ReleaseStatus(s);
+        *value = missing;
+    }
+    return NULL;
+}
+
+OrtStatus *invalid(const struct node *n, const char *what) {
+    char text[160];
+    snprintf(text, sizeof text, "ai.shammah %s: %s", op_name(&n->graph->ops[n->kind].base), what);
+    return n->api->CreateStatus(ORT_INVALID_ARGUMENT, text);
+}

@@ -1,0 +1,233 @@
+// Package derive rewrites a model's graph for the kernels of package cpu: quantised matrix products, gated activations, embeddings
+// and attention become operators of domain ai.shammah, which find their weights in a table that the engine packs, and the language
+// head computes only the rows that are asked for. What is not exactly understood stays as it is, and is listed with the reason.
+//
+// It reads graphs, never weights: the plan that comes out says which tensors are to be packed.
+package derive
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/shammah/shammah-engine/engine/model"
+	"github.com/shammah/shammah-engine/internal/onnx"
+)
+
+// Domain is that of the operators in package cpu.
+const Domain = "ai.shammah"
+
+// RowsInput is the input of a derived graph that lists which of the run's tokens get logits, (n) int64.
+const RowsInput = "shammah.logits_rows"
+
+// ErrNothing says that a graph has nothing that the kernels could do better.
+var ErrNothing = errors.New("no quantised matrix product that the kernels know")
+
+// Plan is a derived graph and the weights that it needs.
+type Plan struct {
+	Model    *onnx.Model
+	Matrices []Matrix
+	Floats   []Floats
+	Kept     []Kept // what stays with the runtime
+	Nodes    int    // that the kernels compute
+	Rows     bool   // the graph has RowsInput
+}
+
+// Matrix is a weight matrix (outputs, inputs) to be packed from tensors of the original.
+type Matrix struct {
+	Name            string
+	Outputs, Inputs int
+	Block, Bits     int          // 32 bits: plain rows, for Embed
+	Codes           *onnx.Tensor // (outputs, inputs/block, block*bits/8), as MatMulNBits has it
+	Scales          *onnx.Tensor // (outputs, inputs/block) float32
+	Zeros           *onnx.Tensor // zero points, packed as codes are or one byte each; nil: 8, or 128 for 8 bits
+	Weights         *onnx.Tensor // in place of codes and scales: float32 weights, quantised when they are packed
+	Transposed      bool         // Weights are (inputs, outputs)
+}
+
+// Floats is a list of floats that a node needs.
+type Floats struct{ Tensor *onnx.Tensor }
+
+// Kept is a node that the runtime still computes although the kernels have an operator for it.
+type Kept struct{ Node, Op, Why string }
+
+// Options say what may be derived.
+type Options struct {
+	KeepAttention bool // leave attention to the runtime
+}
+
+// Derive plans the graph of m for the model that spec describes. m is edited; it must have been read for this alone.
+// The error wraps ErrNothing where the original should run as it is.
+func Derive(m *onnx.Model, spec *model.Spec, o Options) (*Plan, error) {
+	if len(m.Functions) > 0 {
+		return nil, fmt.Errorf("derive: the graph has functions of its own: %w", ErrNothing)
+	}
+	d := &deriver{plan: &Plan{Model: m}, graph: m.Graph, spec: spec, matrices: map[string]int{}, floats: map[string]int{}, linears: map[string]*linear{}}
+	d.index()
+	d.findLinears()
+	if len(d.linears) == 0 {
+		return nil, fmt.Errorf("derive: %w", ErrNothing)
+	}
+	d.findHead()
+	d.gate()
+	d.join()
+	d.embed()
+	if !o.KeepAttention && spec.Shared {
+		d.attend()
+	}
+	d.asRows()
+	d.apply()
+	if err := d.sweep(); err != nil {
+		return nil, err
+	}
+	m.Opsets = append(m.Opsets, onnx.Opset{Domain: Domain, Version: 1})
+	return d.plan, nil
+}
+
+// deriver gathers what is found; nothing is changed before apply.
+type deriver struct {
+	plan  *Plan
+	graph *onnx.Graph
+	spec  *model.Spec
+
+	constants map[string]*onnx.Tensor // initializers, and the values of Constant nodes
+	maker     map[string]int          // node that makes a tensor
+	readers   map[string][]int        // nodes that read a tensor; -1 for the graph's outputs and for nodes of branches
+
+	matrices map[string]int // by the name of the codes or weights, in plan.Matrices
+	floats   map[string]int // by tensor, in plan.Floats
+
+	linears  map[string]*linear // by output
+	order    []*linear
+	replaced map[int]*onnx.Node // what takes a node's place; nil: nothing
+	before   []onnx.Node        // new nodes before the one at beforeAt
+	beforeAt int
+}
+
+// index finds who makes and who reads each tensor.
+func (d *deriver) index() {
+	d.constants, d.maker, d.readers, d.replaced = map[string]*onnx.Tensor{}, map[string]int{}, map[string][]int{}, map[int]*onnx.Node{}
+	for i := range d.graph.Initializers {
+		d.constants[d.graph.Initializers[i].Name] = &d.graph.Initializers[i]
+	}
+	for _, v := range d.graph.Inputs {
+		delete(d.constants, v.Name) // a weight that a run may replace is none
+	}
+	for i := range d.graph.Nodes {
+		n := &d.graph.Nodes[i]
+		for _, in := range n.Inputs {
+			d.readers[in] = append(d.readers[in], i)
+		}
+		for _, out := range n.Outputs {
+			d.maker[out] = i
+		}
+		if a := n.Attribute("value"); n.Op == "Constant" && n.Domain == "" && a != nil && a.Tensor != nil && len(n.Outputs) == 1 {
+			d.constants[n.Outputs[0]] = a.Tensor
+		}
+		for _, a := range n.Attributes {
+			for _, g := range a.Graphs {
+				d.branch(g)
+			}
+		}
+	}
+	for _, v := range d.graph.Outputs {
+		d.readers[v.Name] = append(d.readers[v.Name], -1)
+	}
+}
+
+// branch marks everything that a branch reads.
+func (d *deriver) branch(g *onnx.Graph) {
+	for i := range g.Nodes {
+		for _, in := range g.Nodes[i].Inputs {
+			d.readers[in] = append(d.readers[in], -1)
+		}
+		for _, a := range g.Nodes[i].Attributes {
+			for _, inner := range a.Graphs {
+				d.branch(inner)
+			}
+		}
+	}
+	for _, v := range g.Outputs {
+		d.readers[v.Name] = append(d.readers[v.Name], -1)
+	}
+}
+
+// onlyReader is the one node that reads a tensor, nil if there are several or the graph gives it out.
+func (d *deriver) onlyReader(name string) (*onnx.Node, int) {
+	r := d.readers[name]
+	if len(r) == 0 || r[0] < 0 {
+		return nil, -1
+	}
+	for _, i := range r[1:] {
+		if i != r[0] {
+			return nil, -1
+		}
+	}
+	return &d.graph.Nodes[r[0]], r[0]
+}
+
+// made is the node that makes a tensor, nil for inputs and constants.
+func (d *deriver) made(name string) (*onnx.Node, int) {
+	if i, ok := d.maker[name]; ok && name != "" {
+		return &d.graph.Nodes[i], i
+	}
+	return nil, -1
+}
+
+// initializer is the weight of that name, nil if it is none that stays the same in every run.
+func (d *deriver) initializer(name string) *onnx.Tensor {
+	if _, made := d.maker[name]; made {
+		return nil
+	}
+	return d.constants[name]
+}
+
+func (d *deriver) keep(n *onnx.Node, format string, args ...any) {
+	d.plan.Kept = append(d.plan.Kept, Kept{n.Name, n.Op, fmt.Sprintf(format, args...)})
+}
+
+// addFloats puts a tensor in the table.
+func (d *deriver) addFloats(t *onnx.Tensor) int {
+	i, known := d.floats[t.Name]
+	if !known {
+		i = len(d.plan.Floats)
+		d.plan.Floats = append(d.plan.Floats, Floats{t})
+		d.floats[t.Name] = i
+	}
+	return i
+}
+
+// addMatrix puts a matrix in the table, once for each tensor of codes.
+func (d *deriver) addMatrix(m Matrix) int {
+	key := ""
+	if m.Codes != nil {
+		key = m.Codes.Name
+	} else {
+		key = fmt.Sprintf("%s/%d", m.Weights.Name, m.Bits)
+	}
+	i, known := d.matrices[key]
+	if !known {
+		i = len(d.plan.Matrices)
+		d.plan.Matrices = append(d.plan.Matrices, m)
+		d.matrices[key] = i
+	}
+	return i
+}
+
+// apply puts the new nodes in the places of old ones.
+func (d *deriver) apply() {
+	nodes := make([]onnx.Node, 0, len(d.graph.Nodes))
+	for i := range d.graph.Nodes {
+		if len(d.before) > 0 && i == d.beforeAt {
+			nodes = append(nodes, d.before...)
+		}
+		n, changed := d.replaced[i]
+		switch {
+		case !changed:
+			nodes = append(nodes, d.graph.Nodes[i])
+		case n != nil:
+			nodes = append(nodes, *n)
+			d.plan.Nodes++
+		}
+	}
+	d.graph.Nodes = nodes
+}

@@ -1,0 +1,104 @@
+package derive_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"testing"
+
+	"github.com/shammah/shammah-engine/engine/derive"
+	"github.com/shammah/shammah-engine/engine/model"
+	"github.com/shammah/shammah-engine/engine/tiny"
+	"github.com/shammah/shammah-engine/internal/onnx"
+)
+
+// plan derives the graph of a model.
+func plan(t *testing.T, files model.Files, o derive.Options) (*derive.Plan, *model.File, error) {
+	t.Helper()
+	spec, err := files.Load(model.Signature{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, file, err := files.ReadGraph()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	p, err := derive.Derive(m, spec, o)
+	return p, file, err
+}
+
+func find(t *testing.T, dir string) model.Files {
+	t.Helper()
+	files, err := model.Find(os.DirFS(dir), dir, model.FindOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// counts is how often each operator stands in a graph.
+func counts(g *onnx.Graph) map[string]int {
+	n := map[string]int{}
+	for i := range g.Nodes {
+		n[g.Nodes[i].Op]++
+	}
+	return n
+}
+
+func TestDeriveEmbedded(t *testing.T) {
+	files, err := model.Find(tiny.FS(), "", model.FindOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, file, err := plan(t, files, derive.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const layers = 6
+	b, err := onnx.Write(p.Model, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := onnx.Read(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatalf("the written graph cannot be read: %v", err)
+	}
+	got := counts(again.Graph)
+	for op, want := range map[string]int{"Linear": 3*layers + 1, "Gated": layers, "Embed": 1, "Attention": layers, "MatMulNBits": 0, "Sigmoid": 0, "GroupQueryAttention": 0, "GatherBlockQuantized": 0} {
+		if got[op] != want {
+			t.Errorf("%s: got %d nodes, want %d (all: %v)", op, got[op], want, got)
+		}
+	}
+	if len(p.Matrices) != 5*layers+1 {
+		t.Errorf("got %d matrices; want %d, the embedding being the language head's", len(p.Matrices), 5*layers+1)
+	}
+	if !p.Rows || again.Graph.Inputs[len(again.Graph.Inputs)-1].Name != derive.RowsInput {
+		t.Errorf("got inputs %v; want %s among them", again.Graph.Inputs, derive.RowsInput)
+	}
+	if len(p.Kept) != 0 {
+		t.Errorf("kept: got %v, want nothing", p.Kept)
+	}
+	if len(b) > 128<<10 {
+		t.Errorf("the derived graph has %d bytes; want none of the weights in it", len(b))
+	}
+}
+
+func TestDeriveKeepsAttention(t *testing.T) {
+	p, _, err := plan(t, find(t, "../testdata/b-int4"), derive.Options{KeepAttention: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := counts(p.Model.Graph); got["Attention"] != 0 || got["GroupQueryAttention"] == 0 {
+		t.Errorf("got %v; want the runtime's attention", got)
+	}
+}
+
+// What has no quantised product stays as it is.
+func TestDeriveNothing(t *testing.T) {
+	for _, dir := range []string{"a-fp32", "a-nocache", "b-fp32", "c-fp32", "a-fp16"} {
+		if _, _, err := plan(t, find(t, "../testdata/"+dir), derive.Options{}); !errors.Is(err, derive.ErrNothing) {
+			t.Errorf("%s: got error %v, want %v", dir, err, derive.ErrNothing)
+		}
+	}
+}

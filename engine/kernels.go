@@ -1,0 +1,109 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/shammah/shammah-engine/cpu"
+	"github.com/shammah/shammah-engine/engine/derive"
+	"github.com/shammah/shammah-engine/engine/model"
+	"github.com/shammah/shammah-engine/internal/onnx"
+	"github.com/shammah/shammah-engine/ort"
+)
+
+// Kernels says who computes a model's quantised matrix products and attention on the CPU.
+type Kernels int
+
+const (
+	KernelsAuto  Kernels = iota // package cpu's, wherever they are right
+	KernelsOff                  // the runtime's, in the graph as it is
+	KernelsExact                // the runtime's, with activations in float32 instead of 8 bits
+)
+
+// derived is a graph for our kernels, planned before anything is loaded.
+type derived struct {
+	plan  *derive.Plan
+	graph *model.File
+}
+
+// planKernels derives the graph where that can be done; m.kernels says why not.
+func (m *Model) planKernels(files model.Files, o Options) error {
+	if o.Kernels != KernelsAuto || len(o.Providers) > 0 && wanted(o.Providers) != "cpu" {
+		m.kernels = "off"
+		return nil
+	}
+	graph, file, err := files.ReadGraph()
+	if err != nil {
+		return err
+	}
+	plan, err := derive.Derive(graph, m.spec, derive.Options{})
+	if err != nil {
+		m.kernels = err.Error()
+		err = errors.Join(file.Close())
+		if errors.Is(err, derive.ErrNothing) {
+			return nil
+		}
+		return err
+	}
+	m.derived = &derived{plan, file}
+	spec := *m.spec
+	if plan.Rows {
+		spec.LogitsRows, spec.LastRowOnly = derive.RowsInput, false
+	}
+	m.spec = &spec
+	return nil
+}
+
+// openDerived packs the weights and opens the derived graph over them.
+func (m *Model) openDerived(files model.Files, options ort.SessionOptions) error {
+	d := m.derived
+	w, err := loadWeights(m.env, files, d.graph, d.plan, m.threads, m.context)
+	if err != nil {
+		return err
+	}
+	bytes, err := onnx.Write(d.plan.Model, d.graph)
+	if err != nil {
+		w.Close()
+		return fmt.Errorf("engine: derive the graph of %s: %w", name(files), err)
+	}
+	g, err := cpu.NewGraph(w.packed, w.lists, m.threads)
+	if err != nil {
+		w.Close()
+		return err
+	}
+	options.Operators = &ort.Operators{Domain: derive.Domain, List: g.Operators(), Released: func() {
+		g.Close()
+		w.Close()
+	}}
+	m.session, err = m.env.OpenSessionBytes(bytes, options)
+	return err
+}
+
+// checkDerived checks that the session has the tensors that the runner will name.
+func (m *Model) checkDerived() error {
+	have := map[string]bool{}
+	for _, t := range append(m.session.Inputs(), m.session.Outputs()...) {
+		have[t.Name] = true
+	}
+	s := m.spec
+	names := []string{s.InputIDs, s.Mask, s.Positions, s.NumLogits, s.UseCacheBranch, s.LogitsRows, s.Logits}
+	for i := range s.Past {
+		names = append(names, s.Past[i].Key, s.Past[i].Value, s.Present[i].Key, s.Present[i].Value)
+	}
+	for _, n := range names {
+		if n != "" && !have[n] {
+			return fmt.Errorf("engine: open the derived graph of %s: it has no tensor %q", s.Name, n)
+		}
+	}
+	return nil
+}
+
+// closeDerived closes what planning opened.
+func (m *Model) closeDerived() error {
+	if m.derived == nil || m.derived.graph == nil {
+		return nil
+	}
+	err := m.derived.graph.Close()
+	m.derived.graph = nil
+	return err
+}

@@ -1,0 +1,371 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/shammah/shammah-engine/cpu"
+	"github.com/shammah/shammah-engine/engine/derive"
+	"github.com/shammah/shammah-engine/engine/model"
+	"github.com/shammah/shammah-engine/internal/onnx"
+	"github.com/shammah/shammah-engine/ort"
+)
+
+// weights is what the operators of a derived graph read: packed matrices in huge pages, and lists of floats.
+type weights struct {
+	files   model.Files
+	open    map[string]*model.File // by name
+	tiles   *ort.Buffer
+	floats  *ort.Buffer
+	mapped  []mapping
+	copies  []*ort.Buffer
+	packed  []cpu.Packed
+	lists   [][]float32
+	context int
+}
+
+// loadWeights packs what the plan asks for, on so many threads, straight from the model's files.
+func loadWeights(env *ort.Env, files model.Files, graph *model.File, plan *derive.Plan, threads, context int) (*weights, error) {
+	w := &weights{files: files, open: map[string]*model.File{files.Graph: graph}, context: context}
+	err := w.load(env, plan, threads)
+	for name, f := range w.open {
+		if name != files.Graph {
+			err = errors.Join(err, f.Close())
+		}
+	}
+	if err != nil {
+		w.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *weights) load(env *ort.Env, plan *derive.Plan, threads int) error {
+	if err := w.inline(plan.Model.Graph); err != nil {
+		return err
+	}
+	if err := w.loadFloats(env, plan.Floats); err != nil {
+		return err
+	}
+	total := 0
+	var work []packing
+	for _, m := range plan.Matrices {
+		p, err := w.describe(env, m)
+		if err != nil {
+			return err
+		}
+		w.packed = append(w.packed, p)
+		if m.Bits != 32 {
+			work = append(work, cutPacking(len(w.packed)-1, total, m, p.Matrix)...)
+			total += p.Matrix.Tiles() * p.TileBytes()
+		}
+	}
+	var err error
+	if w.tiles, err = env.NewHugeBuffer(total); err != nil {
+		return fmt.Errorf("engine: pack the weights: %w", err)
+	}
+	base := unsafe.Pointer(unsafe.SliceData(w.tiles.Bytes()))
+	for _, p := range work {
+		if p.tile == 0 {
+			w.packed[p.matrix].Tiles = unsafe.Add(base, p.at)
+		}
+	}
+	return w.pack(plan.Matrices, work, threads)
+}
+
+// tensorFile is where a tensor's bytes begin, and in which file.
+func (w *weights) tensorFile(t *onnx.Tensor) (*model.File, int64, error) {
+	if t.External == nil {
+		size, err := t.Size()
+		if err != nil {
+			return nil, 0, err
+		}
+		if t.Raw.End-t.Raw.At != size {
+			return nil, 0, fmt.Errorf("engine: read tensor %q: its %d bytes are not stored as raw data", t.Name, size)
+		}
+		return w.open[w.files.Graph], t.Raw.At, nil
+	}
+	name, err := w.files.DataFile(t)
+	if err != nil {
+		return nil, 0, err
+	}
+	f := w.open[name]
+	if f == nil {
+		if f, err = w.files.OpenFile(name); err != nil {
+			return nil, 0, err
+		}
+		w.open[name] = f
+	}
+	return f, t.External.Offset, nil
+}
+
+// read fills b with a tensor's bytes from offset on.
+func (w *weights) read(b []byte, t *onnx.Tensor, offset int64) error {
+	f, at, err := w.tensorFile(t)
+	if err != nil {
+		return err
+	}
+	if n, err := f.ReadAt(b, at+offset); n < len(b) {
+		if err == nil || err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return fmt.Errorf("engine: read tensor %q from %s: %w", t.Name, f.Name, err)
+	}
+	return nil
+}
+
+// inline copies the small weights that stay with the runtime into the graph.
+func (w *weights) inline(g *onnx.Graph) error {
+	for i := range g.Initializers {
+		t := &g.Initializers[i]
+		if t.External == nil {
+			continue
+		}
+		size, err := t.Size()
+		if err != nil {
+			return err
+		}
+		t.Data = make([]byte, size)
+		if err := w.read(t.Data, t, 0); err != nil {
+			return err
+		}
+		t.Span = onnx.Span{}
+	}
+	return nil
+}
+
+// loadFloats reads the lists of floats; of tables by position only as many rows as the context has.
+func (w *weights) loadFloats(env *ort.Env, list []derive.Floats) error {
+	counts, total := make([]int, len(list)), 0
+	for i, f := range list {
+		n, err := f.Tensor.Elements()
+		if err != nil {
+			return err
+		}
+		if d := f.Tensor.Dims; len(d) == 2 && d[0] > int64(w.context) {
+			n = int64(w.context) * d[1]
+		}
+		counts[i] = int(n)
+		total += (counts[i] + 15) &^ 15
+	}
+	var err error
+	if w.floats, err = env.NewBuffer(total * 4); err != nil {
+		return fmt.Errorf("engine: load biases and tables: %w", err)
+	}
+	b := w.floats.Bytes()
+	for i, f := range list {
+		if err := w.read(b[:counts[i]*4], f.Tensor, 0); err != nil {
+			return err
+		}
+		w.lists = append(w.lists, unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), counts[i]))
+		b = b[(counts[i]+15)&^15*4:]
+	}
+	return nil
+}
+
+// describe is a matrix as the kernels know it; rows of float32 are mapped where they lie.
+func (w *weights) describe(env *ort.Env, m derive.Matrix) (cpu.Packed, error) {
+	p := cpu.Packed{Matrix: cpu.Matrix{Outputs: m.Outputs, Inputs: m.Inputs, Block: m.Block, Bits: m.Bits}}
+	if m.Bits == 32 {
+		f, at, err := w.tensorFile(m.Weights)
+		if err != nil {
+			return p, err
+		}
+		mapped, err := mapFile(f, at, m.Outputs*m.Inputs*4)
+		if err != nil {
+			return p, err
+		}
+		w.mapped = append(w.mapped, mapped)
+		if mapped.pages == nil { // it was read into Go's memory, where the kernels may not look for long
+			copied, err := env.NewBuffer(len(mapped.bytes))
+			if err != nil {
+				return p, err
+			}
+			w.copies = append(w.copies, copied)
+			copy(copied.Bytes(), mapped.bytes)
+			mapped.bytes = copied.Bytes()
+		}
+		p.Tiles = unsafe.Pointer(unsafe.SliceData(mapped.bytes))
+		return p, nil
+	}
+	if m.Zeros != nil {
+		same, err := w.sameZeros(m)
+		if err != nil {
+			return p, err
+		}
+		p.Zeros = !same
+	}
+	return p, p.Check()
+}
+
+// sameZeros says whether all stored zero points are the one that is taken where none are stored.
+func (w *weights) sameZeros(m derive.Matrix) (bool, error) {
+	size, err := m.Zeros.Size()
+	if err != nil {
+		return false, err
+	}
+	b := make([]byte, size)
+	if err := w.read(b, m.Zeros, 0); err != nil {
+		return false, err
+	}
+	want := byte(1) << (m.Bits - 1)
+	packed, _ := m.ZerosPacked()
+	if packed && m.Bits == 4 {
+		want |= want << 4
+		if blocks := m.Inputs / m.Block; blocks%2 == 1 { // the last nibble of a row stands for nothing
+			for i := (blocks+1)/2 - 1; i < len(b); i += (blocks + 1) / 2 {
+				b[i] = b[i]&15 | want&0xf0
+			}
+		}
+	}
+	return !slices.ContainsFunc(b, func(z byte) bool { return z != want }), nil
+}
+
+// packing is some tiles of one matrix, for one thread at a time.
+type packing struct {
+	matrix      int
+	at          int // where the matrix's tiles begin in the buffer
+	tile, tiles int
+}
+
+// cutPacking cuts a matrix so that what a thread reads at a time stays small.
+func cutPacking(matrix, at int, m derive.Matrix, c cpu.Matrix) []packing {
+	const bytesMax = 1 << 20
+	each := max(1, bytesMax/(16*m.Inputs))
+	if m.Transposed {
+		each = c.Tiles() // read in one piece
+	}
+	var list []packing
+	for t := 0; t < c.Tiles(); t += each {
+		list = append(list, packing{matrix, at, t, min(each, c.Tiles()-t)})
+	}
+	return list
+}
+
+func (w *weights) pack(matrices []derive.Matrix, work []packing, threads int) error {
+	for _, m := range matrices { // files are opened before the threads start
+		for _, t := range []*onnx.Tensor{m.Codes, m.Scales, m.Zeros, m.Weights} {
+			if t != nil {
+				if _, _, err := w.tensorFile(t); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	var next atomic.Int64
+	errs := make([]error, max(threads, 1))
+	var group sync.WaitGroup
+	for i := range errs {
+		group.Go(func() {
+			var buffers packBuffers
+			for errs[i] == nil {
+				n := int(next.Add(1)) - 1
+				if n >= len(work) {
+					return
+				}
+				errs[i] = w.packOne(matrices[work[n].matrix], work[n], &buffers)
+			}
+		})
+	}
+	group.Wait()
+	return errors.Join(errs...)
+}
+
+// packBuffers are what one thread reads into.
+type packBuffers struct{ codes, scales, zeros []byte }
+
+// piece reads rows [from, to) of a tensor that has so many bytes a row.
+func (w *weights) piece(into *[]byte, t *onnx.Tensor, from, to, rowBytes int) ([]byte, error) {
+	n := (to - from) * rowBytes
+	*into = slices.Grow((*into)[:0], n)[:n]
+	return *into, w.read(*into, t, int64(from)*int64(rowBytes))
+}
+
+func (w *weights) packOne(m derive.Matrix, p packing, b *packBuffers) error {
+	c := w.packed[p.matrix].Matrix
+	bytes := c.TileBytes()
+	into := w.tiles.Bytes()[p.at+p.tile*bytes : p.at+(p.tile+p.tiles)*bytes]
+	from, to := p.tile*16, min((p.tile+p.tiles)*16, m.Outputs)
+	if m.Weights != nil {
+		return w.packFloats(m, c, p, into, from, to, b)
+	}
+	var codes cpu.Codes
+	var err error
+	if codes.Codes, err = w.piece(&b.codes, m.Codes, from, to, m.Inputs*m.Bits/8); err != nil {
+		return err
+	}
+	blocks := m.Inputs / m.Block
+	if b.scales, err = w.piece(&b.scales, m.Scales, from, to, blocks*4); err != nil {
+		return err
+	}
+	codes.Scales = floatsOf(b.scales)
+	if c.Zeros {
+		packed, _ := m.ZerosPacked()
+		row := blocks
+		if packed {
+			row = (blocks*m.Bits + 7) / 8
+		}
+		if codes.Zeros, err = w.piece(&b.zeros, m.Zeros, from, to, row); err != nil {
+			return err
+		}
+		codes.PackedZeros = packed
+	}
+	part := c
+	part.Outputs = to - from
+	if err := part.Pack(into, codes); err != nil {
+		return fmt.Errorf("engine: pack %q: %w", m.Name, err)
+	}
+	return nil
+}
+
+// packFloats quantises float32 weights on their way.
+func (w *weights) packFloats(m derive.Matrix, c cpu.Matrix, p packing, into []byte, from, to int, b *packBuffers) error {
+	part := c
+	part.Outputs = to - from
+	var err error
+	if !m.Transposed {
+		if b.codes, err = w.piece(&b.codes, m.Weights, from, to, m.Inputs*4); err == nil {
+			err = part.PackFloats(into, floatsOf(b.codes), m.Inputs, 1)
+		}
+	} else {
+		var f *model.File
+		var at int64
+		if f, at, err = w.tensorFile(m.Weights); err != nil {
+			return err
+		}
+		var mapped mapping
+		if mapped, err = mapFile(f, at, m.Outputs*m.Inputs*4); err != nil {
+			return err
+		}
+		err = errors.Join(part.PackFloats(into, floatsOf(mapped.bytes), 1, m.Outputs), mapped.close())
+	}
+	if err != nil {
+		return fmt.Errorf("engine: pack %q: %w", m.Name, err)
+	}
+	return nil
+}
+
+// floatsOf sees bytes as float32.
+func floatsOf(b []byte) []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4)
+}
+
+// Bytes is the memory of the packed matrices.
+func (w *weights) Bytes() int { return len(w.tiles.Bytes()) }
+
+// Close frees everything; the session that reads it must be gone.
+func (w *weights) Close() {
+	for _, b := range append([]*ort.Buffer{w.tiles, w.floats}, w.copies...) {
+		if b != nil {
+			b.Close()
+		}
+	}
+	for _, m := range w.mapped {
+		m.close()
+	}
+}
