@@ -21,6 +21,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/shammah/shammah-engine/engine/decode"
+	"github.com/shammah/shammah-engine/engine/derive"
 	"github.com/shammah/shammah-engine/engine/kv"
 	"github.com/shammah/shammah-engine/engine/model"
 	"github.com/shammah/shammah-engine/engine/text"
@@ -62,7 +63,7 @@ type Model struct {
 	provider  string
 	log       zerolog.Logger
 	kernels   string   // why our kernels do not compute, "" if they do
-	derived   *derived // the graph for our kernels, nil: the original runs
+	packed    *derived // the graph for our kernels, nil: the original runs
 	cache     *kv.Cache
 	runner    *runner
 	turn      chan struct{} // holds one token: who takes it may use runner and session
@@ -177,7 +178,7 @@ func (m *Model) load(files model.Files, o Options) error {
 
 // settle checks the session's own word about its inputs and outputs.
 func (m *Model) settle(files model.Files) (err error) {
-	if m.derived != nil {
+	if m.packed != nil {
 		return m.checkDerived()
 	}
 	m.spec, err = files.Load(signature(m.session))
@@ -250,6 +251,17 @@ func (m *Model) Threads() int { return m.threads }
 
 // Provider is the execution provider that truly runs most of the graph's nodes.
 func (m *Model) Provider() string { return m.provider }
+
+// Kernels says why the runtime computes the matrix products and not package cpu's kernels; "" if these do.
+func (m *Model) Kernels() string { return m.kernels }
+
+// Kept lists what the runtime computes although the kernels have an operator for it, and why.
+func (m *Model) Kept() []derive.Kept {
+	if m.packed == nil {
+		return nil
+	}
+	return m.packed.plan.Kept
+}
 
 // Tokenizer is the model's tokenizer, valid until Close; nil if the model was opened without text.
 func (m *Model) Tokenizer() *text.Tokenizer { return m.tokenizer }

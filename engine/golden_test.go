@@ -77,7 +77,7 @@ func TestGolden(t *testing.T) {
 		for _, folder := range output.Folders {
 			t.Run(folder, func(t *testing.T) {
 				for _, chunk := range []int{0, 16, 7, 1} {
-					m := openFixture(t, folder, Options{Chunk: chunk, Threads: 1})
+					m := openFixture(t, folder, Options{Chunk: chunk, Threads: 1, Kernels: KernelsOff})
 					for i, prompt := range g.Prompts {
 						got := tokens(t, m, Request{Tokens: prompt, MaxTokens: len(output.IDs[i]), IgnoreEnd: true})
 						if !slices.Equal(got, output.IDs[i]) {
@@ -95,7 +95,7 @@ func TestGoldenBatch(t *testing.T) {
 	for _, output := range g.Outputs {
 		for _, folder := range output.Folders {
 			t.Run(folder, func(t *testing.T) {
-				m := openFixture(t, folder, Options{Threads: 1})
+				m := openFixture(t, folder, Options{Threads: 1, Kernels: KernelsOff})
 				for _, rows := range [][]int{{0, 1, 2, 3}, {3, 0}, {2}, {1, 1, 3, 2, 0}} {
 					var requests []Request
 					for n, i := range rows {
@@ -159,7 +159,7 @@ func TestReusedPrefixesGiveTheSameTokens(t *testing.T) {
 	g := readGolden(t)
 	for _, folder := range g.Outputs[0].Folders {
 		t.Run(folder, func(t *testing.T) {
-			m := openFixture(t, folder, Options{Threads: 1})
+			m := openFixture(t, folder, Options{Threads: 1, Kernels: KernelsOff})
 			for i, prompt := range g.Prompts {
 				ids := g.Outputs[0].IDs[i]
 				for _, kept := range []int{0, 1, 20, 63, 63, 20} {

@@ -45,7 +45,7 @@ func (m *Model) planKernels(files model.Files, o Options) error {
 		}
 		return err
 	}
-	m.derived = &derived{plan, file}
+	m.packed = &derived{plan, file}
 	spec := *m.spec
 	if plan.Rows {
 		spec.LogitsRows, spec.LastRowOnly = derive.RowsInput, false
@@ -56,7 +56,7 @@ func (m *Model) planKernels(files model.Files, o Options) error {
 
 // openDerived packs the weights and opens the derived graph over them.
 func (m *Model) openDerived(files model.Files, options ort.SessionOptions) error {
-	d := m.derived
+	d := m.packed
 	w, err := loadWeights(m.env, files, d.graph, d.plan, m.threads, m.context)
 	if err != nil {
 		return err
@@ -100,10 +100,10 @@ func (m *Model) checkDerived() error {
 
 // closeDerived closes what planning opened.
 func (m *Model) closeDerived() error {
-	if m.derived == nil || m.derived.graph == nil {
+	if m.packed == nil || m.packed.graph == nil {
 		return nil
 	}
-	err := m.derived.graph.Close()
-	m.derived.graph = nil
+	err := m.packed.graph.Close()
+	m.packed.graph = nil
 	return err
 }

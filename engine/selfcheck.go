@@ -23,12 +23,13 @@ import (
 // A derived graph is compared with the original, computed with float32 activations, before it is used for the first time: the logits after
 // 1, 17, 63 and 64 tokens, so that a first token, prompts behind a past and a single step are all seen.
 //
-// Activations of 8 bits move logits by 2 to 4 % of their deviation (measured on Qwen2.5-0.5B and SmolLM2-135M, as the runtime's own
-// accuracy level 4 does); a fault in packing, rotation or masking moves them by 50 % and more. The limits lie between.
+// Activations of 8 bits move logits by 3 to 14 % of their deviation (measured: SmolLM2-135M 13 %, where the runtime's own accuracy level 4
+// moves them by 14 %; TestKernelsAgree prints both); a fault in packing, rotation or masking moves them by 50 % and more. The limits
+// lie between.
 const (
-	errorMax  = 0.15  // root mean square of the differences, over the deviation of the logits
-	cosineMin = 0.99  // follows from it, but for a common factor
-	farMax    = 1.0   // the largest difference, over the deviation
+	errorMax  = 0.25  // root mean square of the differences, over the deviation of the logits
+	cosineMin = 0.97  // follows from it, but for a common factor
+	farMax    = 1.5   // the largest difference, over the deviation
 	checked   = "v1." // changes whenever derived graphs or kernels do, so that all are checked again
 )
 
@@ -136,7 +137,7 @@ type check struct {
 // beginCheck recalls whether the derived graph is known to be right, and else computes what it will be compared with. One that is known to be
 // wrong is given up.
 func (m *Model) beginCheck(files model.Files, o Options) (check, error) {
-	if m.derived == nil || files.Dir == "" { // the embedded model is checked by the tests
+	if m.packed == nil || files.Dir == "" { // the embedded model is checked by the tests
 		return check{}, nil
 	}
 	c := check{file: checkFile(fingerprint(m.env, files))}
@@ -144,7 +145,7 @@ func (m *Model) beginCheck(files model.Files, o Options) (check, error) {
 		if !a.ok() {
 			m.kernels = "they were compared with the original graph: " + a.String()
 			err := m.closeDerived()
-			m.derived = nil
+			m.packed = nil
 			return check{}, errors.Join(err, m.replan(files, o))
 		}
 		return check{}, nil
@@ -218,13 +219,20 @@ func fingerprint(env *ort.Env, files model.Files) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// checkFile is where the outcome of a check is remembered, "" where it cannot be.
+// checkFile is where the outcome of a check is remembered, "" where it cannot be: in $SHAMMAH_CHECKS, or the user's cache folder.
 func checkFile(print string) string {
-	dir, err := os.UserCacheDir()
-	if err != nil || print == "" {
+	dir := os.Getenv("SHAMMAH_CHECKS")
+	if dir == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return ""
+		}
+		dir = filepath.Join(cache, "shammah-engine", "checks")
+	}
+	if print == "" {
 		return ""
 	}
-	return filepath.Join(dir, "shammah-engine", "checks", print+".json")
+	return filepath.Join(dir, print+".json")
 }
 
 // recall reads what was remembered; ok is false where there is nothing.

@@ -24,7 +24,7 @@ func (m *Model) sessionOptions(o Options) ort.SessionOptions {
 func (m *Model) openSession(files model.Files, o Options) error {
 	options := m.sessionOptions(o)
 	var err error
-	if m.derived != nil {
+	if m.packed != nil {
 		if err = m.openDerived(files, options); err == nil {
 			return m.place()
 		}
