@@ -82,7 +82,7 @@ struct part {
     size_t head, token, rows;
     float *q;      // (tiles, dim, rung's rows)
     float *packed; // keys of a block
-    float *wide;   // keys, then values of a block, where the cache is narrower
+    float *wide;   // values of a block, where the cache is narrower and there are several tiles; else NULL
     float *scores; // (TILE_ROWS, KEYS)
     float *block;  // (TILE_ROWS) rows
     float *states; // (rows) rows
@@ -94,6 +94,9 @@ static size_t lay_out(struct part *p, const cpu_attention *a, size_t rows, float
     p->packed = p->q + padded * dim;
     p->wide = p->packed + KEYS * dim;
     p->scores = p->wide + (a->half ? KEYS * dim : 0);
+    if (!a->half || rows <= p->rung->rows) {
+        p->wide = NULL;
+    }
     p->block = p->scores + TILE_ROWS * KEYS;
     p->states = p->block + TILE_ROWS * row_floats(dim);
     return (size_t)(p->states + rows * row_floats(dim) - local);
@@ -138,69 +141,92 @@ static struct span span_of(const struct part *p, size_t row, size_t block) {
     return from < to ? (struct span){from - start, to - start} : (struct span){0, 0};
 }
 
-// The states of a tile's rows over one block of keys. A row adds only the values of keys that it sees, because a weight of 0 does
-// not hide a NaN; the rows of a tile see almost the same keys, so that most are added for all rows at once.
-static void attend_tile(const struct part *p, const struct span *span, size_t rows, const float *q, const float *values,
-                        float *states) {
-    const size_t dim = p->a->head_dim, stride = row_floats(dim);
-    const float cap = p->a->softcap > 0 ? p->a->softcap * LOG2E : 0;
-    struct span any = {KEYS, 0}, all = {0, KEYS};
-    for (size_t r = 0; r < rows; r++) {
-        if (span[r].from < span[r].to) {
-            any = (struct span){least(any.from, span[r].from), most(any.to, span[r].to)};
-        }
-        all = (struct span){most(all.from, span[r].from), least(all.to, span[r].to)};
-    }
-    p->rung->scores(q, rows, dim, p->packed, any.from, any.to, p->scores);
-    for (size_t r = 0; r < rows; r++) {
-        float *row = states + r * stride;
-        empty(row, dim);
-        if (span[r].from < span[r].to) {
-            p->rung->weigh(p->scores + r * KEYS, span[r].from, span[r].to, cap, row_sum(row, dim), row_top(row, dim));
-            size_t to = all.from < all.to ? all.from : span[r].to;
-            p->rung->mix(p->scores + r * KEYS, 1, span[r].from, to, values, dim, row);
-        }
-    }
-    if (all.from < all.to) {
-        p->rung->mix(p->scores, rows, all.from, all.to, values, dim, states);
-        for (size_t r = 0; r < rows; r++) {
-            p->rung->mix(p->scores + r * KEYS, 1, all.to, span[r].to, values, dim, states + r * stride);
+// A block of keys, of which the part sees n.
+struct block {
+    size_t at, n;
+    const char *keys, *values; // in the cache
+};
+
+// The scores of the part's first tile. Each panel of keys is packed right before, and the one after the next is on its way.
+static void first_scores(const struct part *p, const struct block *b, struct span any, size_t rows) {
+    const size_t dim = p->a->head_dim, panel = p->rung->panel, bytes = panel * dim * (p->a->half ? 2 : 4);
+    for (size_t i = any.from / panel; i * panel < b->n; i++) {
+        const size_t n = least(panel, b->n - i * panel);
+        float *packed = p->packed + i * panel * dim;
+        p->rung->pack(b->keys + i * bytes, p->a->half, n, dim, packed);
+        if (i * panel < any.to) {
+            p->rung->scores(p->q, rows, dim, packed, 0, n, p->scores + i * panel, b->keys + (i + 2) * bytes);
         }
     }
 }
 
-// All tiles of the part against one block. The blocks' states go to each, or are merged into the part's where that is NULL.
-static void attend_block(const struct part *p, size_t block, float *each) {
-    const size_t dim = p->a->head_dim, stride = row_floats(dim), start = block * KEYS;
-    const size_t end = least(start + KEYS, p->s->past + p->token + (p->rows - 1) / group_of(p->a) + 1);
-    const size_t at = place(p->a, p->head, start), n = end - start;
-    const float *keys = (const float *)p->s->keys + at, *values = (const float *)p->s->values + at;
-    if (p->a->half) {
-        p->rung->widen((const uint16_t *)p->s->keys + at, n * dim, p->wide);
-        keys = p->wide;
+// The states of a tile's rows over one block of keys, out of their scores. A row adds only the values of keys that it sees, because
+// a weight of 0 does not hide a NaN; the rows of a tile see almost the same keys, so that most are added for all rows at once.
+static void attend_tile(const struct part *p, const struct block *b, const struct span *span, size_t rows, float *states) {
+    const size_t dim = p->a->head_dim, stride = row_floats(dim);
+    const bool half = p->a->half && !p->wide;
+    const void *values = p->wide ? (const char *)p->wide : b->values;
+    const float cap = p->a->softcap > 0 ? p->a->softcap * LOG2E : 0;
+    struct span all = {0, KEYS};
+    for (size_t r = 0; r < rows; r++) {
+        all = (struct span){most(all.from, span[r].from), least(all.to, span[r].to)};
     }
-    p->rung->pack(keys, n, dim, p->packed);
-    if (p->a->half) {
-        p->rung->widen((const uint16_t *)p->s->values + at, n * dim, p->wide);
-        values = p->wide;
+    for (size_t r = 0; r < rows; r++) {
+        float *state = states + r * stride;
+        empty(state, dim);
+        if (span[r].from < span[r].to) {
+            p->rung->weigh(p->scores + r * KEYS, span[r].from, span[r].to, cap, row_sum(state, dim), row_top(state, dim));
+            size_t to = all.from < all.to ? all.from : span[r].to;
+            p->rung->mix(p->scores + r * KEYS, 1, span[r].from, to, values, half, dim, state);
+        }
+    }
+    if (all.from < all.to) {
+        p->rung->mix(p->scores, rows, all.from, all.to, values, half, dim, states);
+        for (size_t r = 0; r < rows; r++) {
+            p->rung->mix(p->scores + r * KEYS, 1, all.to, span[r].to, values, half, dim, states + r * stride);
+        }
+    }
+}
+
+// Adds a tile's states over one block to the part's.
+static void merge_tile(const struct part *p, const struct span *span, size_t row, size_t rows) {
+    const size_t dim = p->a->head_dim, stride = row_floats(dim);
+    for (size_t r = 0; r < rows; r++) {
+        if (span[r].from < span[r].to) {
+            p->rung->merge(p->states + (row + r) * stride, p->block + r * stride, dim);
+        }
+    }
+}
+
+// All tiles of the part against one block. The block's states go to each, or are merged into the part's where that is NULL.
+static void attend_block(const struct part *p, size_t block, float *each) {
+    const size_t dim = p->a->head_dim, start = block * KEYS;
+    const size_t end = least(start + KEYS, p->s->past + p->token + (p->rows - 1) / group_of(p->a) + 1);
+    const size_t at = place(p->a, p->head, start) * (p->a->half ? 2 : 4);
+    const struct block b = {block, end - start, (const char *)p->s->keys + at, (const char *)p->s->values + at};
+    if (p->wide) {
+        p->rung->widen((const uint16_t *)b.values, b.n * dim, p->wide);
     }
     for (size_t row = 0; row < p->rows; row += p->rung->rows) {
         const size_t rows = least(p->rung->rows, p->rows - row);
-        struct span span[TILE_ROWS];
-        size_t seen = 0;
+        struct span span[TILE_ROWS], any = {0, 0};
         for (size_t r = 0; r < rows; r++) {
             span[r] = span_of(p, row + r, block);
-            seen += span[r].to;
+            if (span[r].from < span[r].to) {
+                any = (struct span){any.to ? least(any.from, span[r].from) : span[r].from, most(any.to, span[r].to)};
+            }
+        }
+        if (row == 0) {
+            first_scores(p, &b, any, rows);
+        } else if (any.to) {
+            const char *near = (const char *)(p->packed + p->rung->panel * dim);
+            p->rung->scores(p->q + row * dim, rows, dim, p->packed, any.from, any.to, p->scores, near);
         }
         if (each) {
-            attend_tile(p, span, rows, p->q + row * dim, values, each + row * stride);
-        } else if (seen) {
-            attend_tile(p, span, rows, p->q + row * dim, values, p->block);
-            for (size_t r = 0; r < rows; r++) {
-                if (span[r].from < span[r].to) {
-                    p->rung->merge(p->states + (row + r) * stride, p->block + r * stride, dim);
-                }
-            }
+            attend_tile(p, &b, span, rows, each + row * row_floats(dim));
+        } else if (any.to) {
+            attend_tile(p, &b, span, rows, p->block);
+            merge_tile(p, span, row, rows);
         }
     }
 }

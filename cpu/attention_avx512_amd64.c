@@ -6,7 +6,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-#define AVX512 __attribute__((target("avx512f,avx512bw")))
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,f16c")))
 #define INLINE __attribute__((always_inline)) AVX512 static inline
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")
@@ -77,36 +77,69 @@ AVX512 static void widen(const uint16_t *x, size_t n, float *to) {
     }
 }
 
-// Four elements of sixteen keys: the lanes of row r hold those of keys r, 4+r, 8+r, 12+r; then 4x4 are transposed in each lane.
-AVX512 static void pack(const float *keys, size_t n, size_t dim, float *packed) {
+// Eight elements of a row of the cache, or sixteen.
+INLINE __m256 eight(const void *row, size_t d, const bool half) {
+    return half ? _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)((const uint16_t *)row + d)))
+                : _mm256_loadu_ps((const float *)row + d);
+}
+
+INLINE __m512 sixteen(const void *row, size_t d, __mmask16 here, const bool half) {
+    return half ? _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(here, (const uint16_t *)row + d))
+                : _mm512_maskz_loadu_ps(here, (const float *)row + d);
+}
+
+// Eight elements of sixteen keys. Row r < 4 of either half holds keys r and 4+r (second half: 8+r and 12+r), four elements a lane:
+// 4x4 are transposed in each lane, and two shuffles put the keys' lanes in order.
+INLINE void pack8(const char *const key[16], size_t d, const bool half, float *to) {
+    __m512 t[2][4];
+    UNROLL
+    for (size_t h = 0; h < 2; h++) {
+        __m512 row[4];
+        UNROLL
+        for (size_t r = 0; r < 4; r++) {
+            const __m512d low = _mm512_castps_pd(_mm512_castps256_ps512(eight(key[8 * h + r], d, half)));
+            const __m256d high = _mm256_castps_pd(eight(key[8 * h + r + 4], d, half));
+            row[r] = _mm512_castpd_ps(_mm512_insertf64x4(low, high, 1));
+        }
+        const __m512d ab = _mm512_castps_pd(_mm512_unpacklo_ps(row[0], row[1]));
+        const __m512d cd = _mm512_castps_pd(_mm512_unpacklo_ps(row[2], row[3]));
+        const __m512d ef = _mm512_castps_pd(_mm512_unpackhi_ps(row[0], row[1]));
+        const __m512d gh = _mm512_castps_pd(_mm512_unpackhi_ps(row[2], row[3]));
+        t[h][0] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd));
+        t[h][1] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd));
+        t[h][2] = _mm512_castpd_ps(_mm512_unpacklo_pd(ef, gh));
+        t[h][3] = _mm512_castpd_ps(_mm512_unpackhi_pd(ef, gh));
+    }
+    UNROLL
+    for (size_t i = 0; i < 4; i++) {
+        _mm512_storeu_ps(to + i * PANEL, _mm512_shuffle_f32x4(t[0][i], t[1][i], 0x88));
+        _mm512_storeu_ps(to + (4 + i) * PANEL, _mm512_shuffle_f32x4(t[0][i], t[1][i], 0xdd));
+    }
+}
+
+INLINE void pack_of(const char *keys, size_t n, size_t dim, float *packed, const bool half) {
     for (size_t i = 0; i < n; i += 16) {
-        const float *key[16];
+        const char *key[16];
         for (size_t j = 0; j < 16; j++) { // behind the last key its scores are repeated, and not used
-            key[j] = keys + (i + j < n ? i + j : n - 1) * dim;
+            key[j] = keys + (i + j < n ? i + j : n - 1) * dim * (half ? 2 : 4);
         }
         float *to = packed + i / PANEL * PANEL * dim + i % PANEL;
-        for (size_t d = 0; d < dim; d += 4) {
-            __m512 row[4];
-            UNROLL
-            for (size_t r = 0; r < 4; r++) {
-                row[r] = _mm512_castps128_ps512(_mm_loadu_ps(key[r] + d));
-                row[r] = _mm512_mask_broadcast_f32x4(row[r], 0x00f0, _mm_loadu_ps(key[4 + r] + d));
-                row[r] = _mm512_mask_broadcast_f32x4(row[r], 0x0f00, _mm_loadu_ps(key[8 + r] + d));
-                row[r] = _mm512_mask_broadcast_f32x4(row[r], 0xf000, _mm_loadu_ps(key[12 + r] + d));
-            }
-            __m512d ab = _mm512_castps_pd(_mm512_unpacklo_ps(row[0], row[1]));
-            __m512d cd = _mm512_castps_pd(_mm512_unpacklo_ps(row[2], row[3]));
-            _mm512_storeu_pd(to + d * PANEL, _mm512_unpacklo_pd(ab, cd));
-            _mm512_storeu_pd(to + (d + 1) * PANEL, _mm512_unpackhi_pd(ab, cd));
-            ab = _mm512_castps_pd(_mm512_unpackhi_ps(row[0], row[1]));
-            cd = _mm512_castps_pd(_mm512_unpackhi_ps(row[2], row[3]));
-            _mm512_storeu_pd(to + (d + 2) * PANEL, _mm512_unpacklo_pd(ab, cd));
-            _mm512_storeu_pd(to + (d + 3) * PANEL, _mm512_unpackhi_pd(ab, cd));
+        for (size_t d = 0; d < dim; d += 8) {
+            pack8(key, d, half, to + d * PANEL);
         }
     }
 }
 
-INLINE void scores_of(const float *q, size_t dim, const float *packed, size_t from, size_t to, float *s, const size_t rows) {
+AVX512 static void pack(const void *keys, bool half, size_t n, size_t dim, float *packed) {
+    if (half) {
+        pack_of(keys, n, dim, packed, true);
+    } else {
+        pack_of(keys, n, dim, packed, false);
+    }
+}
+
+INLINE void scores_of(const float *q, size_t dim, const float *packed, size_t from, size_t to, float *s, const char *near,
+                      const size_t rows) {
     for (size_t i = from / PANEL * PANEL; i < to; i += PANEL) {
         const float *key = packed + i * dim;
         __m512 sum[TILE_ROWS][2];
@@ -116,6 +149,9 @@ INLINE void scores_of(const float *q, size_t dim, const float *packed, size_t fr
         }
         for (size_t d = 0; d < dim; d++) {
             const __m512 k0 = _mm512_loadu_ps(key + d * PANEL), k1 = _mm512_loadu_ps(key + d * PANEL + 16);
+            _mm_prefetch(near, _MM_HINT_T1); // into L1 it would wait in line with the loads
+            _mm_prefetch(near + 64, _MM_HINT_T1);
+            near += 128;
             UNROLL
             for (size_t r = 0; r < rows; r++) {
                 const __m512 x = _mm512_set1_ps(q[d * TILE_ROWS + r]);
@@ -133,10 +169,11 @@ INLINE void scores_of(const float *q, size_t dim, const float *packed, size_t fr
 
 #define SCORES(n)                                                                                                              \
     case n:                                                                                                                    \
-        scores_of(q, dim, packed, from, to, s, n);                                                                             \
+        scores_of(q, dim, packed, from, to, s, near, n);                                                                             \
         break;
 
-AVX512 static void scores(const float *q, size_t rows, size_t dim, const float *packed, size_t from, size_t to, float *s) {
+AVX512 static void scores(const float *q, size_t rows, size_t dim, const float *packed, size_t from, size_t to, float *s,
+                          const char *near) {
     switch (rows) {
         SCORES(1) SCORES(2) SCORES(3) SCORES(4) SCORES(5) SCORES(6) SCORES(7)
         SCORES(8) SCORES(9) SCORES(10) SCORES(11) SCORES(12) SCORES(13) SCORES(14)
@@ -172,33 +209,42 @@ INLINE __m512 tanh_avx512(__m512 x) {
     return _mm512_div_ps(_mm512_mul_ps(p, x), q);
 }
 
-AVX512 static void weigh(float *s, size_t from, size_t to, float cap, float *sum, float *top) {
-    const __m512 none = _mm512_set1_ps(NO_SCORE);
-    __m512 best = none;
-    for (size_t i = from / 16 * 16; i < to; i += 16) {
-        const __mmask16 here = lanes(i, from, to);
-        __m512 x = _mm512_mask_loadu_ps(none, here, s + i);
-        if (cap > 0) {
-            x = _mm512_mul_ps(tanh_avx512(x), _mm512_set1_ps(cap));
-            _mm512_mask_storeu_ps(s + i, here, x);
-        }
-        best = _mm512_mask_max_ps(best, here, x, best); // the second where one is NaN
+INLINE __m512 top_of(float *s, __mmask16 here, float cap, __m512 best) {
+    __m512 x = _mm512_mask_loadu_ps(best, here, s);
+    if (cap > 0) {
+        x = _mm512_mul_ps(tanh_avx512(x), _mm512_set1_ps(cap));
+        _mm512_mask_storeu_ps(s, here, x);
     }
+    return _mm512_mask_max_ps(best, here, x, best); // the second where one is NaN
+}
+
+INLINE __m512 weight_of(float *s, __mmask16 here, __m512 best, __m512 total) {
+    __m512 x = exp2_avx512(_mm512_sub_ps(_mm512_maskz_loadu_ps(here, s), best));
+    _mm512_mask_storeu_ps(s, here, x);
+    return _mm512_mask_add_ps(total, here, total, x);
+}
+
+AVX512 static void weigh(float *s, size_t from, size_t to, float cap, float *sum, float *top) {
+    const size_t first = from / 16 * 16, last = (to - 1) / 16 * 16; // the vectors that may not be full
+    const __mmask16 head = lanes(first, from, to), tail = lanes(last, from, to);
+    __m512 best = top_of(s + first, head, cap, _mm512_set1_ps(NO_SCORE)), total = _mm512_setzero_ps();
+    for (size_t i = first + 16; i < last; i += 16) {
+        best = top_of(s + i, 0xffff, cap, best);
+    }
+    best = first < last ? top_of(s + last, tail, cap, best) : best;
     *top = _mm512_reduce_max_ps(best);
     best = _mm512_set1_ps(*top);
-    __m512 total = _mm512_setzero_ps();
-    for (size_t i = from / 16 * 16; i < to; i += 16) {
-        const __mmask16 here = lanes(i, from, to);
-        __m512 x = exp2_avx512(_mm512_sub_ps(_mm512_maskz_loadu_ps(here, s + i), best));
-        _mm512_mask_storeu_ps(s + i, here, x);
-        total = _mm512_mask_add_ps(total, here, total, x);
+    total = weight_of(s + first, head, best, total);
+    for (size_t i = first + 16; i < last; i += 16) {
+        total = weight_of(s + i, 0xffff, best, total);
     }
+    total = first < last ? weight_of(s + last, tail, best, total) : total;
     _mm512_storeu_ps(sum, total);
 }
 
 // As many as 7 rows and 64 elements. last are the lanes of the last vector that there are.
-INLINE void mix_of(const float *w, size_t from, size_t to, const float *v, size_t dim, float *row, const size_t rows,
-                   const size_t width, __mmask16 last) {
+INLINE void mix_of(const float *w, size_t from, size_t to, const char *v, size_t dim, float *row, const size_t rows,
+                   const size_t width, __mmask16 last, const bool half) {
     const size_t stride = row_floats(dim);
     __m512 sum[7][4];
     UNROLL
@@ -212,7 +258,7 @@ INLINE void mix_of(const float *w, size_t from, size_t to, const float *v, size_
         __m512 value[4];
         UNROLL
         for (size_t c = 0; c < width; c++) {
-            value[c] = _mm512_maskz_loadu_ps(c + 1 < width ? 0xffff : last, v + i * dim + 16 * c);
+            value[c] = sixteen(v + i * dim * (half ? 2 : 4), 16 * c, c + 1 < width ? 0xffff : last, half);
         }
         UNROLL
         for (size_t r = 0; r < rows; r++) {
@@ -234,31 +280,42 @@ INLINE void mix_of(const float *w, size_t from, size_t to, const float *v, size_
 
 #define MIX(n)                                                                                                                 \
     case n:                                                                                                                    \
-        mix_of(w, from, to, v, dim, row, n, width, last);                                                                      \
+        mix_of(w, from, to, v, dim, row, n, width, last, half);                                                                \
         break;
 
-INLINE void mix_rows(const float *w, size_t rows, size_t from, size_t to, const float *v, size_t dim, float *row,
-                     const size_t width, __mmask16 last) {
+INLINE void mix_rows(const float *w, size_t rows, size_t from, size_t to, const char *v, size_t dim, float *row,
+                     const size_t width, __mmask16 last, const bool half) {
     switch (rows) { MIX(1) MIX(2) MIX(3) MIX(4) MIX(5) MIX(6) MIX(7) }
 }
 
-AVX512 static void mix(const float *weights, size_t rows, size_t from, size_t to, const float *values, size_t dim, float *row) {
+INLINE void mix_all(const float *weights, size_t rows, size_t from, size_t to, const char *values, size_t dim, float *row,
+                    const bool half) {
     for (size_t r = 0; from < to && r < rows; r += 7) {
         const size_t n = rows - r < 7 ? rows - r : 7;
         const float *w = weights + r * KEYS;
         for (size_t d = 0; d < dim; d += 64) {
             const size_t left = dim - d;
+            const char *v = values + d * (half ? 2 : 4);
             float *o = row + r * row_floats(dim) + d;
             if (left > 48) {
-                mix_rows(w, n, from, to, values + d, dim, o, 4, lanes(48, 0, left));
+                mix_rows(w, n, from, to, v, dim, o, 4, lanes(48, 0, left), half);
             } else if (left > 32) {
-                mix_rows(w, n, from, to, values + d, dim, o, 3, lanes(32, 0, left));
+                mix_rows(w, n, from, to, v, dim, o, 3, lanes(32, 0, left), half);
             } else if (left > 16) {
-                mix_rows(w, n, from, to, values + d, dim, o, 2, lanes(16, 0, left));
+                mix_rows(w, n, from, to, v, dim, o, 2, lanes(16, 0, left), half);
             } else {
-                mix_rows(w, n, from, to, values + d, dim, o, 1, lanes(0, 0, left));
+                mix_rows(w, n, from, to, v, dim, o, 1, lanes(0, 0, left), half);
             }
         }
+    }
+}
+
+AVX512 static void mix(const float *weights, size_t rows, size_t from, size_t to, const void *values, bool half, size_t dim,
+                       float *row) {
+    if (half) {
+        mix_all(weights, rows, from, to, values, dim, row, true);
+    } else {
+        mix_all(weights, rows, from, to, values, dim, row, false);
     }
 }
 
@@ -296,6 +353,6 @@ AVX512 static void finish(float *row, const float *sink, size_t dim, float *y) {
     }
 }
 
-const struct cpu_attention_rung cpu_attention_avx512 = {TILE_ROWS, rotate, narrow, widen, pack, scores,
+const struct cpu_attention_rung cpu_attention_avx512 = {TILE_ROWS, PANEL, rotate, narrow, widen, pack, scores,
                                                         weigh,     mix,    merge,  finish};
 #endif

@@ -19,19 +19,23 @@ static inline float *row_top(float *row, size_t dim) { return row + dim + SUM_LA
 #define NO_SCORE -0x1.fffffep+127f // the top of an empty row; finite, so that no difference to it is NaN
 
 struct cpu_attention_rung {
-    size_t rows; // of a full tile
+    size_t rows;  // of a full tile
+    size_t panel; // keys that are packed together; divides KEYS
     // A head's dim elements at x, rotated for a position and multiplied by factor.
     void (*rotate)(const cpu_attention *a, const float *x, size_t position, float factor, float *to);
     void (*narrow)(const float *x, size_t n, uint16_t *to);
     void (*widen)(const uint16_t *x, size_t n, float *to);
-    // n keys (n, dim) into this rung's own order, KEYS * dim floats.
-    void (*pack)(const float *keys, size_t n, size_t dim, float *packed);
-    // s[r*KEYS + i] = q of row r . key i, for at least the keys from <= i < to. q: (dim, this rung's rows).
-    void (*scores)(const float *q, size_t rows, size_t dim, const float *packed, size_t from, size_t to, float *s);
+    // n keys (n, dim) into this rung's own order, dim floats a key, in whole panels.
+    void (*pack)(const void *keys, bool half, size_t n, size_t dim, float *packed);
+    // s[r*KEYS + i] = q of row r . key i, for at least the keys from <= i < to. q: (dim, this rung's rows). near: what
+    // to bring nearer meanwhile, dim floats a key.
+    void (*scores)(const float *q, size_t rows, size_t dim, const float *packed, size_t from, size_t to, float *s,
+                   const char *near);
     // Scores from <= i < to of one row into weights; fills in the row's sums and top. cap: see capped.
     void (*weigh)(float *s, size_t from, size_t to, float cap, float *sum, float *top);
     // Adds weight times value of the keys from <= i < to to the first dim floats of each row, key by key.
-    void (*mix)(const float *weights, size_t rows, size_t from, size_t to, const float *values, size_t dim, float *row);
+    void (*mix)(const float *weights, size_t rows, size_t from, size_t to, const void *values, bool half, size_t dim,
+                float *row);
     // Adds the state of one block of keys to a row's.
     void (*merge)(float *row, const float *block, size_t dim);
     // The row's output; sink is NULL or the row's.

@@ -67,9 +67,17 @@ static void widen(const uint16_t *x, size_t n, float *to) {
     }
 }
 
-static void pack(const float *keys, size_t n, size_t dim, float *packed) { memcpy(packed, keys, n * dim * sizeof *keys); }
+static void pack(const void *keys, bool half, size_t n, size_t dim, float *packed) {
+    if (half) {
+        widen(keys, n * dim, packed);
+    } else {
+        memcpy(packed, keys, n * dim * sizeof *packed);
+    }
+}
 
-static void scores(const float *q, size_t rows, size_t dim, const float *packed, size_t from, size_t to, float *s) {
+static void scores(const float *q, size_t rows, size_t dim, const float *packed, size_t from, size_t to, float *s,
+                   const char *near) {
+    (void)near;
     for (size_t r = 0; r < rows; r++) {
         for (size_t i = from; i < to; i++) {
             float sum = 0;
@@ -123,11 +131,15 @@ static void weigh(float *s, size_t from, size_t to, float cap, float *sum, float
     *top = best;
 }
 
-static void mix(const float *weights, size_t rows, size_t from, size_t to, const float *values, size_t dim, float *row) {
-    for (size_t r = 0; r < rows; r++) {
-        for (size_t i = from; i < to; i++) {
-            for (size_t d = 0; d < dim; d++) {
-                row[r * row_floats(dim) + d] = fmaf(weights[r * KEYS + i], values[i * dim + d], row[r * row_floats(dim) + d]);
+static void mix(const float *weights, size_t rows, size_t from, size_t to, const void *values, bool half, size_t dim,
+                float *row) {
+    for (size_t i = from; i < to; i++) {
+        for (size_t d = 0; d < dim; d++) {
+            const size_t at = i * dim + d;
+            const float value = half ? float_of(((const uint16_t *)values)[at]) : ((const float *)values)[at];
+            for (size_t r = 0; r < rows; r++) {
+                float *sum = row + r * row_floats(dim) + d;
+                *sum = fmaf(weights[r * KEYS + i], value, *sum);
             }
         }
     }
@@ -163,5 +175,5 @@ static void finish(float *row, const float *sink, size_t dim, float *y) {
     }
 }
 
-const struct cpu_attention_rung cpu_attention_plain = {TILE_ROWS, rotate, narrow, widen, pack, scores,
+const struct cpu_attention_rung cpu_attention_plain = {TILE_ROWS, KEYS, rotate, narrow, widen, pack, scores,
                                                        weigh,     mix,    merge,  finish};
