@@ -47,9 +47,7 @@ func (m *Model) planKernels(files model.Files, o Options) error {
 	}
 	m.packed = &derived{plan, file}
 	spec := *m.spec
-	if plan.Rows {
-		spec.LogitsRows, spec.LastRowOnly = derive.RowsInput, false
-	}
+	plan.Describe(&spec)
 	m.spec = &spec
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
 
+	"github.com/shammah/shammah-engine/engine/derive"
 	"github.com/shammah/shammah-engine/engine/model"
 	"github.com/shammah/shammah-engine/engine/tiny"
 	"github.com/shammah/shammah-engine/internal/hub"
@@ -55,11 +57,15 @@ func showAction(c *cli.Context) error {
 			return fmt.Errorf("%w: show: --context is %d, expected 1 to %d", errUsage, context, 1<<24)
 		}
 	}
+	kernels, err := planKernels(spec)
+	if err != nil {
+		return err
+	}
 	estimate, err := spec.MemoryEstimate(context)
 	if err != nil {
 		return err
 	}
-	d := description{spec, signature, context, estimate}
+	d := description{spec, signature, context, estimate, kernels}
 	if c.Bool("json") {
 		printEvent(c.App.Writer, d.fields())
 		return nil
@@ -90,12 +96,36 @@ func describe(c *cli.Context, name string) (spec *model.Spec, signature model.Si
 	return spec, signature, err
 }
 
+// planKernels says what a derived graph would compute, and counts its memory.
+func planKernels(spec *model.Spec) (lines []string, err error) {
+	graph, file, err := spec.ReadGraph()
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	total := len(graph.Graph.Nodes)
+	p, err := derive.Derive(graph, spec, derive.Options{})
+	if errors.Is(err, derive.ErrNothing) {
+		return []string{"the runtime's alone: " + err.Error()}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.Describe(spec)
+	lines = append(lines, fmt.Sprintf("this program's own compute %d nodes in place of %d; %d stay with the runtime", p.Nodes, total-(len(graph.Graph.Nodes)-p.Nodes), len(graph.Graph.Nodes)-p.Nodes))
+	for _, k := range p.Kept {
+		lines = append(lines, fmt.Sprintf("%s %s stays with the runtime: %s", k.Op, k.Node, k.Why))
+	}
+	return lines, nil
+}
+
 // description is a model with the memory that it takes at a context.
 type description struct {
 	*model.Spec
 	signature model.Signature
 	context   int
 	memory    model.Estimate
+	kernels   []string // what this program's own kernels compute, and what they leave to the runtime
 }
 
 func (d description) files() (names []string) {
@@ -167,6 +197,7 @@ func (d description) lines(line func(cells ...string)) {
 	m := d.memory
 	line("memory", fmt.Sprintf("about %s at a context of %d tokens: weights %s, their copies %s, keys and values %s, logits %s, the rest %s",
 		size(m.Total()), d.context, size(m.Weights), size(m.Prepack), size(m.KV), size(m.Logits), size(m.Overhead)))
+	several("kernels", d.kernels)
 	several("warnings", d.Warnings)
 }
 
@@ -220,7 +251,7 @@ func (d description) fields() map[string]any {
 		"model": d.Name, "family": d.Family, "parameters": d.Parameters, "variant": d.Variant, "layout": d.Layout.String(), "bytes": d.Bytes,
 		"layers": d.Layers, "hidden": d.Hidden, "heads": d.Heads, "kv_heads": d.KVHeads, "head_dim": d.HeadDim, "vocabulary": d.Vocab,
 		"context_max": d.ContextMax, "folder": d.Dir, "files": d.files(), "inputs": d.signature.Inputs, "outputs": d.signature.Outputs, "template": d.TemplateSource,
-		"ends": d.End, "sampling": d.sampling(), "warnings": d.Warnings, "context": d.context,
+		"ends": d.End, "sampling": d.sampling(), "warnings": d.Warnings, "kernels": d.kernels, "context": d.context,
 		"memory": map[string]int64{"total": d.memory.Total(), "weights": d.memory.Weights, "copies": d.memory.Prepack, "kv": d.memory.KV, "logits": d.memory.Logits, "rest": d.memory.Overhead},
 	}
 }

@@ -231,3 +231,46 @@ func (d *deriver) apply() {
 	}
 	d.graph.Nodes = nodes
 }
+
+// Describe changes a description of the original into one of the derived graph.
+func (p *Plan) Describe(spec *model.Spec) {
+	if p.Rows {
+		spec.LogitsRows, spec.LastRowOnly = RowsInput, false
+	}
+	packed, kept := p.memory()
+	spec.SetWeights(kept, packed)
+}
+
+// memory is the bytes of memory that the weights take: packed matrices, and what stays as it is.
+func (p *Plan) memory() (packed, kept int64) {
+	for _, m := range p.Matrices {
+		packed += m.bytes()
+	}
+	for i := range p.Model.Graph.Initializers {
+		if size, err := p.Model.Graph.Initializers[i].Size(); err == nil && size > 0 {
+			kept += size
+		}
+	}
+	for _, f := range p.Floats {
+		if size, err := f.Tensor.Size(); err == nil && size > 0 {
+			kept += size
+		}
+	}
+	return packed, kept
+}
+
+// bytes is the size of a packed matrix: tiles of 16 outputs with their codes, scales of two bytes, zero points if there are any, and a factor
+// for each output. Rows of float32 stay in the file; what was looked up of them can be given back.
+func (m Matrix) bytes() int64 {
+	if m.Bits == 32 {
+		return 0
+	}
+	const tile = 16
+	up := func(n int) int64 { return int64(n+63) &^ 63 }
+	blocks := m.Inputs / m.Block
+	each := up(tile*m.Inputs*m.Bits/8) + up(2*tile*blocks) + 4*tile
+	if m.Zeros != nil {
+		each += up(tile * blocks)
+	}
+	return each * int64((m.Outputs+tile-1)/tile)
+}
