@@ -17,12 +17,18 @@ struct op {
     enum op_kind kind;
 };
 
+// The parts that a worker has left: the first in the low half, the one behind the last in the high one. On a cache line of its own.
+struct range {
+    _Alignas(64) _Atomic uint64_t parts;
+};
+
 struct cpu_graph {
     struct op ops[CPU_OPERATORS];
     cpu_matrix *matrices;
     cpu_floats *floats;
     size_t n_matrices, n_floats, threads;
-    void *scratch; // of the node that runs
+    struct range *ranges; // of each worker
+    void *scratch;        // of the node that runs
     size_t scratch_bytes;
     atomic_flag busy;
 };

@@ -107,7 +107,11 @@ cpu_graph *cpu_graph_new(const cpu_matrix *matrices, size_t n_matrices, const cp
     cpu_graph *g = calloc(1, sizeof *g);
     cpu_matrix *m = malloc((n_matrices + 1) * sizeof *m);
     cpu_floats *f = malloc((n_floats + 1) * sizeof *f);
-    if (!g || !m || !f) {
+    void *ranges = NULL;
+    if (threads < 1 || threads > 4096) {
+        threads = 1;
+    }
+    if (!g || !m || !f || posix_memalign(&ranges, sizeof(struct range), threads * sizeof(struct range))) {
         free(g);
         free(m);
         free(f);
@@ -115,7 +119,7 @@ cpu_graph *cpu_graph_new(const cpu_matrix *matrices, size_t n_matrices, const cp
     }
     memcpy(m, matrices, n_matrices * sizeof *m);
     memcpy(f, floats, n_floats * sizeof *f);
-    *g = (cpu_graph){.matrices = m, .n_matrices = n_matrices, .floats = f, .n_floats = n_floats, .threads = threads ? threads : 1};
+    *g = (cpu_graph){.matrices = m, .n_matrices = n_matrices, .floats = f, .n_floats = n_floats, .threads = threads, .ranges = ranges};
     atomic_flag_clear(&g->busy);
     for (int i = 0; i < CPU_OPERATORS; i++) {
         g->ops[i] = (struct op){
@@ -134,6 +138,7 @@ cpu_graph *cpu_graph_new(const cpu_matrix *matrices, size_t n_matrices, const cp
 void cpu_graph_free(cpu_graph *g) {
     if (g) {
         free(g->scratch);
+        free(g->ranges);
         free(g->matrices);
         free(g->floats);
         free(g);
@@ -160,26 +165,51 @@ void *graph_scratch(cpu_graph *g, size_t bytes) {
 struct job {
     void (*part)(void *, size_t, size_t);
     void *arg;
-    size_t parts;
-    atomic_size_t next;
+    struct range *ranges;
+    size_t workers;
 };
 
+// Takes a part from the front of a worker's range, or from its end; SIZE_MAX if it is empty.
+static size_t take(struct range *r, bool front) {
+    uint64_t now = atomic_load_explicit(&r->parts, memory_order_relaxed);
+    for (;;) {
+        uint32_t from = (uint32_t)now, to = (uint32_t)(now >> 32);
+        if (from >= to) {
+            return SIZE_MAX;
+        }
+        uint64_t next = front ? now + 1 : now - ((uint64_t)1 << 32);
+        if (atomic_compare_exchange_weak_explicit(&r->parts, &now, next, memory_order_relaxed, memory_order_relaxed)) {
+            return front ? from : to - 1;
+        }
+    }
+}
+
+// A worker goes through a range of its own from front to end, so that what the kernels prefetch behind a part is what it takes next.
+// Then it helps the others, from their end.
 static void work(void *p, size_t worker) {
     struct job *j = p;
-    for (size_t i; (i = atomic_fetch_add_explicit(&j->next, 1, memory_order_relaxed)) < j->parts;) {
-        j->part(j->arg, i, worker);
+    for (size_t k = 0; k < j->workers; k++) {
+        struct range *r = &j->ranges[(worker + k) % j->workers];
+        for (size_t i; (i = take(r, k == 0)) != SIZE_MAX;) {
+            j->part(j->arg, i, worker);
+        }
     }
 }
 
 OrtStatus *run_parts(const struct node *n, const OrtKernelContext *context, size_t parts, void (*part)(void *, size_t, size_t), void *arg) {
-    struct job j = {.part = part, .arg = arg, .parts = parts};
-    atomic_init(&j.next, 0);
     size_t workers = parts < n->graph->threads ? parts : n->graph->threads;
-    if (workers > 1) {
-        return n->api->KernelContext_ParallelFor(context, work, workers, workers, &j);
+    if (workers < 2 || parts > UINT32_MAX) {
+        for (size_t i = 0; i < parts; i++) {
+            part(arg, i, 0);
+        }
+        return NULL;
     }
-    work(&j, 0);
-    return NULL;
+    struct job j = {.part = part, .arg = arg, .ranges = n->graph->ranges, .workers = workers};
+    for (size_t w = 0; w < workers; w++) {
+        uint64_t from = parts * w / workers, to = parts * (w + 1) / workers;
+        atomic_store_explicit(&j.ranges[w].parts, from | to << 32, memory_order_relaxed);
+    }
+    return n->api->KernelContext_ParallelFor(context, work, workers, workers, &j);
 }
 
 OrtStatus *read_shape(const OrtApi *api, const OrtValue *v, struct shape *s) {
