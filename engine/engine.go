@@ -31,6 +31,9 @@ import (
 // ContextDefault is the context of a model that was opened without a wish for another, unless its own maximum is smaller.
 const ContextDefault = 4096
 
+// PromptBytesMax is the longest text of a prompt, whatever the context.
+const PromptBytesMax = text.BytesMax
+
 // ErrMemory says that a model needs more memory than this machine has free.
 var ErrMemory = errors.New("not enough memory")
 

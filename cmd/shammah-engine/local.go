@@ -180,14 +180,8 @@ func (l *local) Fits() error {
 	if err != nil {
 		return err
 	}
-	ids, err := m.Encode(q)
-	if err != nil {
-		return err
-	}
-	if room := m.Context() - max(q.MaxTokens, 1); q.Overflow == decode.OverflowError && len(ids) > room {
-		return fmt.Errorf("%w: the prompt has %d tokens, the context of %d has room for %d", decode.ErrContext, len(ids), m.Context(), max(room, 0))
-	}
-	return nil
+	_, err = m.Encode(q)
+	return err
 }
 
 // Answer is the model's answer.
@@ -221,6 +215,10 @@ func fit(m *engine.Model, messages []chat.Message, q engine.Request) (kept []cha
 	kept, dropped, err = chat.Fit(messages, m.Context()-answer, func(messages []chat.Message) (int, error) {
 		q.Messages = messages
 		ids, err := m.Encode(q)
+		var long *decode.ContextError
+		if errors.As(err, &long) {
+			return long.Prompt, nil
+		}
 		return len(ids), err
 	})
 	if err != nil {

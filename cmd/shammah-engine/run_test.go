@@ -181,6 +181,24 @@ func TestOddPrompts(t *testing.T) {
 	}
 }
 
+// T-10: megabytes on standard input are refused, beyond a limit before a model is looked for.
+func TestLongPrompts(t *testing.T) {
+	model := fixture(t, "b-fp32")
+	for _, c := range []struct {
+		name, model string
+		bytes       int
+		want        string
+	}{
+		{"beyond the context", model, 4 << 20, "the prompt has at least "},
+		{"beyond any", filepath.Join(t.TempDir(), "none"), 4<<20 + 1, "longer than 4 MiB"},
+	} {
+		got := command(t, strings.Repeat("a", c.bytes), "run", "--raw", "--model", c.model)
+		if got.code != exitFailure || got.out != "" || !strings.Contains(lastLine(got.problems), c.want) {
+			t.Errorf("%s: got %d %q %q; want %d and a line with %q", c.name, got.code, got.out, got.problems, exitFailure, c.want)
+		}
+	}
+}
+
 func TestLibraryFaults(t *testing.T) {
 	short := filepath.Join(t.TempDir(), "libonnxruntime.so")
 	if err := os.WriteFile(short, []byte("\x7fELF\x02\x01\x01"), 0o600); err != nil {
