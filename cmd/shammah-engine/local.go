@@ -146,13 +146,20 @@ func (s *source) suggest(err error) error {
 	if memoryErr != nil {
 		return err
 	}
-	return fmt.Errorf("%w; %s would fit", err, smaller(s.name, memory.Available))
+	if fits := smaller(s.name, memory.Available); fits != "" {
+		return fmt.Errorf("%w; %s would fit", err, fits)
+	}
+	return err
 }
 
-// smaller is the largest model of the same family that fits into so many bytes of memory, or else the one inside the program.
+// smaller is the largest model of the same family that fits into so many bytes of memory, or else the one inside the program. Empty
+// where not even that fits.
 func smaller(name string, available int64) string {
 	than, _ := entry(name)
-	best := hub.Entry{Alias: tinyName}
+	var best hub.Entry
+	if tinyMemory <= available {
+		best.Alias = tinyName
+	}
 	for _, e := range hub.Catalogue() {
 		if e.Family == than.Family && e.Bytes > best.Bytes && e.Bytes < than.Bytes && hub.Needs(e.Bytes) <= available {
 			best = e

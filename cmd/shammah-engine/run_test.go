@@ -109,6 +109,30 @@ func TestSeedsRepeat(t *testing.T) {
 	}
 }
 
+// M-12: a model and context beyond the machine's memory are refused with the numbers, by every command that loads a model.
+func TestMoreMemoryThanThereIs(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(fixture(t, "a-fp32"))); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "config.json")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Replace(string(data), `"max_position_embeddings": 512`, `"max_position_embeddings": 1000000000`, 1)
+	if err := os.WriteFile(file, []byte(long), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"run", "--raw"}, {"query"}, {"bench"}} {
+		got := command(t, "hi", append(args, "--model", dir, "--context", "1000000000")...)
+		line := lastLine(got.problems)
+		if got.code != exitFailure || got.out != "" || !strings.Contains(line, "it needs about 1.9 TiB") || !strings.Contains(line, "--force") {
+			t.Errorf("%v: got %d %q %q; want %d and a line with what it needs and --force", args, got.code, got.out, got.problems, exitFailure)
+		}
+	}
+}
+
 // Each of these is one line, exit code 1 or 2, and nothing on standard output.
 func TestBadInput(t *testing.T) {
 	model := fixture(t, "b-fp32")
