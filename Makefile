@@ -66,10 +66,14 @@ cgocheck: native
 fuzz: native
 	@GO='$(GO)' FUZZTIME=$(FUZZTIME) .ci/fuzz
 
-hf: ## the cache is shared with Python's huggingface_hub (installed into build/hf)
-	@test -x $(build)/hf/bin/python || $(PYTHON) -m venv $(build)/hf
-	@$(build)/hf/bin/python -m pip install --quiet --disable-pip-version-check -r scripts/hub/requirements.txt
-	SHAMMAH_HF_PYTHON=$(build)/hf/bin/python $(go_test) -count=1 -run TestPython -v ./internal/hub
+hf: $(build)/hf/installed ## the cache is shared with Python's huggingface_hub (installed into build/hf)
+	SHAMMAH_HF_PYTHON='$(PYTHON)' PYTHONPATH=$(build)/hf $(go_test) -count=1 -run TestPython -v ./internal/hub
+
+$(build)/hf/installed: scripts/hub/requirements.txt
+	@rm -rf $(build)/hf
+	@PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: --target $(build)/hf -r $< \
+	  || { echo 'make hf: pip could not install $<: it needs the network, and Python 3.11 to 3.14' >&2; exit 1; }
+	@touch $@
 
 cross: native
 	@$(CMAKE) --build $(build)/cmake --target zig

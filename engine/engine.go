@@ -32,6 +32,9 @@ import (
 // ContextDefault is the context of a model that was opened without a wish for another, unless its own maximum is smaller.
 const ContextDefault = 4096
 
+// PromptBytesMax is the longest text of a prompt, whatever the context.
+const PromptBytesMax = text.BytesMax
+
 // ErrMemory says that a model needs more memory than this machine has free.
 var ErrMemory = errors.New("not enough memory")
 
@@ -306,8 +309,8 @@ func (m *Model) checkMemory(force bool) error {
 		return nil // what cannot be known is not refused
 	}
 	size := func(n int64) string { return humanize.IBytes(uint64(n)) }
-	return fmt.Errorf("engine: open %s: %w: it needs about %s (weights %s, packed for the processor up to %s, cache for %d tokens %s, logits %s), %s are available; choose a smaller model, variant or context, or force it",
-		m.spec.Name, ErrMemory, size(e.Total()), size(e.Weights), size(e.Prepack), m.context, size(e.KV), size(e.Logits), size(memory.Available))
+	return fmt.Errorf("engine: open %s: %w: it needs about %s (weights %s, packed for the processor up to %s, cache for %d tokens %s, logits %s, the rest %s), %s are available; choose a smaller model, variant or context, or try it with --force",
+		m.spec.Name, ErrMemory, size(e.Total()), size(e.Weights), size(e.Prepack), m.context, size(e.KV), size(e.Logits), size(e.Overhead), size(memory.Available))
 }
 
 // wanted is the kind of provider that a variant is chosen for, as package model names it.

@@ -166,7 +166,8 @@ func kernels() sample.Kernels {
 	return sample.Kernels{Argmax: cpu.Argmax, ArgmaxF16: cpu.ArgmaxF16, TopK: cpu.TopK, Softmax: cpu.Softmax}
 }
 
-// Encode is the ids of a request's prompt, as Generate would compute them.
+// Encode is the ids of a request's prompt, as Generate would compute them. A prompt that Generate would refuse as too long is a
+// *decode.ContextError here already.
 func (m *Model) Encode(q Request) ([]int32, error) {
 	given := 0
 	for _, b := range []bool{len(q.Messages) > 0, q.Prompt != "", len(q.Tokens) > 0} {
@@ -184,12 +185,18 @@ func (m *Model) Encode(q Request) ([]int32, error) {
 	var err error
 	switch {
 	case q.Prompt != "":
-		ids, err = m.tokenizer.Encode(q.Prompt, text.EncodeOptions{AddSpecial: true})
+		ids, err = m.tokenizer.Encode(q.Prompt, text.EncodeOptions{AddSpecial: true, Most: m.room(q)})
 	case len(q.Messages) > 0:
-		ids, err = m.encodeMessages(q.Messages)
+		ids, err = m.encodeMessages(q.Messages, m.room(q))
 	}
-	if err != nil {
+	var long *text.LongError
+	switch room := m.room(q); {
+	case errors.As(err, &long):
+		return nil, m.tooLong(q, long.Least, true)
+	case err != nil:
 		return nil, err
+	case room > 0 && len(ids) > room:
+		return nil, m.tooLong(q, len(ids), false)
 	}
 	for i, id := range ids {
 		if id < 0 || int(id) >= m.spec.Vocab {
@@ -197,4 +204,16 @@ func (m *Model) Encode(q Request) ([]int32, error) {
 		}
 	}
 	return ids, nil
+}
+
+// room is how many tokens a request's prompt may have, 0 where what does not fit is dropped.
+func (m *Model) room(q Request) int {
+	if q.Overflow != decode.OverflowError {
+		return 0
+	}
+	return max(m.context-max(q.MaxTokens, 1), 1)
+}
+
+func (m *Model) tooLong(q Request, tokens int, atLeast bool) error {
+	return fmt.Errorf("engine: read the request: %w", &decode.ContextError{Prompt: tokens, AtLeast: atLeast, More: max(q.MaxTokens, 1), Context: m.context})
 }

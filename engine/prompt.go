@@ -10,8 +10,8 @@ import (
 )
 
 // encodeMessages renders a conversation through the model's own chat template and gives its ids. Control tokens come from the template
-// alone: where a message's content spells one, it is plain text.
-func (m *Model) encodeMessages(messages []chat.Message) ([]int32, error) {
+// alone: where a message's content spells one, it is plain text. More ids than most are a *text.LongError.
+func (m *Model) encodeMessages(messages []chat.Message, most int) ([]int32, error) {
 	if m.template == nil {
 		return nil, fmt.Errorf("engine: read the request: %s has no chat template; give the prompt as text", m.spec.Name)
 	}
@@ -28,7 +28,7 @@ func (m *Model) encodeMessages(messages []chat.Message) ([]int32, error) {
 	if err != nil {
 		return nil, fmt.Errorf("engine: render the conversation: %w", err)
 	}
-	return m.tokenizer.EncodePrompt(prompt)
+	return m.tokenizer.EncodePrompt(prompt, most)
 }
 
 // DefaultSampling is what the model's own configuration says about sampling; greedy where it says nothing or do_sample is off.

@@ -182,4 +182,7 @@ func TestModelCommandsUsage(t *testing.T) {
 	want(t, 0, "inside the program", "models")
 	want(t, 0, `"alias":"qwen-1.5b"`, "models", "--json")
 	want(t, 0, "[]", "list", "--json")
+	if got := want(t, 0, "nothing to verify. No model is in the cache", "verify", "--json"); got.out != "" {
+		t.Errorf("verify --json of an empty cache: got %q, want no line", got.out)
+	}
 }

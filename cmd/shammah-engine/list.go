@@ -38,7 +38,7 @@ func listAction(c *cli.Context) error {
 		return nil
 	}
 	if len(models) == 0 {
-		fmt.Fprintf(c.App.Writer, "No model is in the cache %s. `shammah-engine models` lists some, `shammah-engine pull MODEL` downloads one.\n", env.Cache)
+		fmt.Fprint(c.App.Writer, noModel(env))
 	} else if err := table(c.App.Writer, func(line func(cells ...string)) {
 		line("MODEL", "REVISION", "VARIANTS", "SIZE", "CHANGED")
 		for _, m := range models {
@@ -51,6 +51,10 @@ func listAction(c *cli.Context) error {
 		fmt.Fprintf(c.App.ErrWriter, "%d other repositories in the cache hold no model that this program runs\n", others)
 	}
 	return nil
+}
+
+func noModel(env hub.Env) string {
+	return fmt.Sprintf("No model is in the cache %s. `shammah-engine models` lists some, `shammah-engine pull MODEL` downloads one.\n", env.Cache)
 }
 
 // revision is a commit with its names.

@@ -146,13 +146,20 @@ func (s *source) suggest(err error) error {
 	if memoryErr != nil {
 		return err
 	}
-	return fmt.Errorf("%w; %s would fit", err, smaller(s.name, memory.Available))
+	if fits := smaller(s.name, memory.Available); fits != "" {
+		return fmt.Errorf("%w; %s would fit", err, fits)
+	}
+	return err
 }
 
-// smaller is the largest model of the same family that fits into so many bytes of memory, or else the one inside the program.
+// smaller is the largest model of the same family that fits into so many bytes of memory, or else the one inside the program. Empty
+// where not even that fits.
 func smaller(name string, available int64) string {
 	than, _ := entry(name)
-	best := hub.Entry{Alias: tinyName}
+	var best hub.Entry
+	if tinyMemory <= available {
+		best.Alias = tinyName
+	}
 	for _, e := range hub.Catalogue() {
 		if e.Family == than.Family && e.Bytes > best.Bytes && e.Bytes < than.Bytes && hub.Needs(e.Bytes) <= available {
 			best = e
@@ -180,14 +187,8 @@ func (l *local) Fits() error {
 	if err != nil {
 		return err
 	}
-	ids, err := m.Encode(q)
-	if err != nil {
-		return err
-	}
-	if room := m.Context() - max(q.MaxTokens, 1); q.Overflow == decode.OverflowError && len(ids) > room {
-		return fmt.Errorf("%w: the prompt has %d tokens, the context of %d has room for %d", decode.ErrContext, len(ids), m.Context(), max(room, 0))
-	}
-	return nil
+	_, err = m.Encode(q)
+	return err
 }
 
 // Answer is the model's answer.
@@ -221,6 +222,10 @@ func fit(m *engine.Model, messages []chat.Message, q engine.Request) (kept []cha
 	kept, dropped, err = chat.Fit(messages, m.Context()-answer, func(messages []chat.Message) (int, error) {
 		q.Messages = messages
 		ids, err := m.Encode(q)
+		var long *decode.ContextError
+		if errors.As(err, &long) {
+			return long.Prompt, nil
+		}
 		return len(ids), err
 	})
 	if err != nil {

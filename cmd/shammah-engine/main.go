@@ -88,8 +88,9 @@ func newApp(in io.Reader, out, problems io.Writer) *cli.App {
 		Suggest:                   true,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              usageError,
-		Flags:                     []cli.Flag{configFlag()},
-		Commands:                  append([]*cli.Command{runCommand(), queryCommand(), chatCommand(), setupCommand(), configCommand(), benchCommand(), doctorCommand(), completionCommand(), versionCommand()}, modelCommands()...),
+		Flags:                     []cli.Flag{configFlag(), cli.HelpFlag},
+		Commands: append(append([]*cli.Command{runCommand(), queryCommand(), chatCommand(), setupCommand(), configCommand(), benchCommand(), doctorCommand(), completionCommand(), versionCommand()},
+			modelCommands()...), helpCommand()),
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return fmt.Errorf("%w: there is no command %q; `shammah-engine help` lists them", errUsage, c.Args().First())
@@ -147,7 +148,7 @@ func reorder(app *cli.App, args []string) []string {
 		return args
 	}
 	global, valued := valuedFlags(app.Flags), map[string]bool{}
-	commands := app.Commands
+	commands, help := app.Commands, false
 	var own, path, flags, rest []string
 	for i := 1; i < len(args); i++ {
 		a := args[i]
@@ -165,6 +166,10 @@ func reorder(app *cli.App, args []string) []string {
 			continue
 		}
 		name, _, joined := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		if slices.Contains(cli.HelpFlag.Names(), name) {
+			help = true
+			continue
+		}
 		takesValue, isGlobal := global[name]
 		to := &own
 		if !isGlobal {
@@ -182,8 +187,11 @@ func reorder(app *cli.App, args []string) []string {
 		}
 		*to = append(*to, args[i])
 	}
-	if len(path) == 0 {
+	switch {
+	case len(path) == 0:
 		return args
+	case help: // of the command, whatever else is given
+		return slices.Concat(args[:1], own, path, []string{"--help"})
 	}
 	return slices.Concat(args[:1], own, path, flags, []string{"--"}, rest)
 }

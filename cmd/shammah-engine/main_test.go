@@ -57,6 +57,27 @@ func TestHelpHidesWhatIsOff(t *testing.T) {
 	}
 }
 
+// The help of a command is the same by either way, and so it is in the second program of a process.
+func TestHelpCommand(t *testing.T) {
+	for _, path := range [][]string{nil, {"run"}, {"config"}, {"config", "set"}, {"help"}, {"ls"}} {
+		for range 2 {
+			got, want := command(t, "", append([]string{"help"}, path...)...), command(t, "", append(path, "--help")...)
+			if got.code != 0 || got.out != want.out || !strings.Contains(got.out, "USAGE") || got.problems != "" {
+				t.Errorf("help %v: got %d %q %q, want 0 and what --help prints: %q", path, got.code, got.out, got.problems, want.out)
+			}
+		}
+	}
+	if got, want := command(t, "", "run", "hi", "--help", "-n", "5"), command(t, "", "run", "--help"); got.code != 0 || got.out != want.out {
+		t.Errorf("--help after a prompt: got %d %q %q, want the help of run", got.code, got.out, got.problems)
+	}
+	for args, want := range map[string]string{"nope": `no command "nope"`, "run hi": `no command "run hi"`, "config --set": "not defined: -set"} {
+		got := command(t, "", append([]string{"help"}, strings.Fields(args)...)...)
+		if got.code != exitUsage || got.out != "" || !strings.Contains(got.problems, want) {
+			t.Errorf("help %s: got %d %q %q; want 2 and a line with %s", args, got.code, got.out, got.problems, want)
+		}
+	}
+}
+
 // Words of a prompt are no commands.
 func TestPromptsThatBeginWithHelp(t *testing.T) {
 	model := fixture(t, "b-fp32")

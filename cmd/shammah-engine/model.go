@@ -22,6 +22,9 @@ const threadsMax = 1024
 // tinyName is the model inside the program, and the default.
 const tinyName = "tiny"
 
+// tinyMemory is what it needs with its whole context, by the engine's own estimate.
+const tinyMemory = 320 << 20
+
 func modelFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "model", Aliases: []string{"m"}, Usage: "`NAME` of the model: an alias (qwen-1.5b), owner/name, or a folder", DefaultText: "as configured, or tiny"},

@@ -170,18 +170,11 @@ func (a *asked) State() bootstrap.State { return a.state }
 
 // Fits says whether prompt and answer fit the model's context.
 func (a *asked) Fits() error {
-	if a.refused != nil || a.request.Overflow != decode.OverflowError {
+	if a.refused != nil {
 		return a.refused
 	}
-	ids, err := a.model.Encode(a.request)
-	if err != nil {
-		return err
-	}
-	if wanted := max(a.request.MaxTokens, 1); len(ids)+wanted > a.model.Context() {
-		return fmt.Errorf("%w: the prompt has %d tokens and up to %d more are asked for, the context holds %d (--context makes it larger)",
-			decode.ErrContext, len(ids), wanted, a.model.Context())
-	}
-	return nil
+	_, err := a.model.Encode(a.request)
+	return err
 }
 
 // Answer is the model's answer.

@@ -19,9 +19,6 @@ import (
 	"github.com/shammah/shammah-engine/internal/router"
 )
 
-// promptBytesMax bounds what is read from standard input as a prompt.
-const promptBytesMax = 16 << 20
-
 func runCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "run",
@@ -111,12 +108,12 @@ func readPrompt(c *cli.Context, terminal bool) (string, error) {
 	if terminal || !hasInput(c.App.Reader, prompt != "") {
 		return prompt, nil
 	}
-	data, err := io.ReadAll(io.LimitReader(c.App.Reader, promptBytesMax+1))
+	data, err := io.ReadAll(io.LimitReader(c.App.Reader, engine.PromptBytesMax+1))
 	if err != nil {
 		return "", fmt.Errorf("run: read the prompt from standard input: %w", err)
 	}
-	if len(data) > promptBytesMax {
-		return "", fmt.Errorf("run: read the prompt from standard input: it is longer than %d MiB", promptBytesMax>>20)
+	if len(data) > engine.PromptBytesMax {
+		return "", fmt.Errorf("run: read the prompt from standard input: it is longer than %d MiB", engine.PromptBytesMax>>20)
 	}
 	input := strings.TrimSuffix(strings.ToValidUTF8(string(data), "\ufffd"), "\n")
 	switch {

@@ -109,6 +109,30 @@ func TestSeedsRepeat(t *testing.T) {
 	}
 }
 
+// M-12: a model and context beyond the machine's memory are refused with the numbers, by every command that loads a model.
+func TestMoreMemoryThanThereIs(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(fixture(t, "a-fp32"))); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "config.json")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Replace(string(data), `"max_position_embeddings": 512`, `"max_position_embeddings": 1000000000`, 1)
+	if err := os.WriteFile(file, []byte(long), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"run", "--raw"}, {"query"}, {"bench"}} {
+		got := command(t, "hi", append(args, "--model", dir, "--context", "1000000000")...)
+		line := lastLine(got.problems)
+		if got.code != exitFailure || got.out != "" || !strings.Contains(line, "it needs about 1.9 TiB") || !strings.Contains(line, "--force") {
+			t.Errorf("%v: got %d %q %q; want %d and a line with what it needs and --force", args, got.code, got.out, got.problems, exitFailure)
+		}
+	}
+}
+
 // Each of these is one line, exit code 1 or 2, and nothing on standard output.
 func TestBadInput(t *testing.T) {
 	model := fixture(t, "b-fp32")
@@ -177,6 +201,24 @@ func TestOddPrompts(t *testing.T) {
 		}
 		if !long && (got.code != 0 || got.out == "") {
 			t.Errorf("%s: got %d %q %q; want an answer", name, got.code, got.out, got.problems)
+		}
+	}
+}
+
+// T-10: megabytes on standard input are refused, beyond a limit before a model is looked for.
+func TestLongPrompts(t *testing.T) {
+	model := fixture(t, "b-fp32")
+	for _, c := range []struct {
+		name, model string
+		bytes       int
+		want        string
+	}{
+		{"beyond the context", model, 4 << 20, "the prompt has at least "},
+		{"beyond any", filepath.Join(t.TempDir(), "none"), 4<<20 + 1, "longer than 4 MiB"},
+	} {
+		got := command(t, strings.Repeat("a", c.bytes), "run", "--raw", "--model", c.model)
+		if got.code != exitFailure || got.out != "" || !strings.Contains(lastLine(got.problems), c.want) {
+			t.Errorf("%s: got %d %q %q; want %d and a line with %q", c.name, got.code, got.out, got.problems, exitFailure, c.want)
 		}
 	}
 }

@@ -34,6 +34,9 @@ func verifyAction(c *cli.Context) error {
 		for _, m := range models {
 			names = append(names, m.Repo+"@"+m.Commit)
 		}
+		if len(names) == 0 {
+			fmt.Fprint(c.App.ErrWriter, "There is nothing to verify. ", noModel(env))
+		}
 	}
 	var bad []string
 	for _, name := range names {

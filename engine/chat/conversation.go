@@ -99,5 +99,5 @@ func Fit(messages []Message, limit int, count func([]Message) (int, error)) (kep
 }
 
 func tooLong(found, limit int) error {
-	return fmt.Errorf("chat: fit the conversation: the last message alone makes %d tokens, there is room for %d; shorten it or take a larger context", found, limit)
+	return fmt.Errorf("chat: fit the conversation: the last message alone makes at least %d tokens, there is room for %d; shorten it or take a larger context", found, limit)
 }

@@ -72,10 +72,10 @@ func TestFit(t *testing.T) {
 		{long, 16, "ss cccc dddd ee ffff", 2, ""},
 		{long, 15, "ss ffff", 5, ""},
 		{long, 6, "ss ffff", 5, ""},
-		{long, 5, "", 0, "the last message alone makes 6 tokens, there is room for 5"},
+		{long, 5, "", 0, "the last message alone makes at least 6 tokens, there is room for 5"},
 		{long[1:], 4, "ffff", 5, ""},
-		{long[:2], 5, "", 0, "makes 6 tokens"},
-		{long[:1], 1, "", 0, "makes 2 tokens"},
+		{long[:2], 5, "", 0, "at least 6 tokens"},
+		{long[:1], 1, "", 0, "at least 2 tokens"},
 		{long[2:], 6, "ffff", 4, ""},
 		{nil, 0, "", 0, ""},
 	} {

@@ -16,6 +16,26 @@ import (
 // ErrContext says that a prompt and what is asked of it do not fit the context.
 var ErrContext = errors.New("context too small")
 
+// ContextError is the ErrContext of one prompt, in numbers.
+type ContextError struct {
+	Prompt  int  // its tokens
+	AtLeast bool // and it may have more: they were not counted to the end
+	More    int  // tokens that are asked for beside it
+	Context int
+}
+
+func (e *ContextError) Error() string {
+	atLeast := ""
+	if e.AtLeast {
+		atLeast = "at least "
+	}
+	return fmt.Sprintf("%v: the prompt has %s%d tokens and up to %d more are asked for, the context holds %d; shorten the prompt, ask for fewer tokens or take a larger context",
+		ErrContext, atLeast, e.Prompt, e.More, e.Context)
+}
+
+// Unwrap is ErrContext.
+func (e *ContextError) Unwrap() error { return ErrContext }
+
 // Model computes logits for one sequence. It is not safe for concurrent use.
 type Model interface {
 	// Feed appends ids to the sequence and gives the logits of the last of them: one row of (vocab), valid until the next Feed.
@@ -238,8 +258,7 @@ func (g *generation) fit() error {
 		g.stats.Dropped = len(g.prompt) - capacity/2
 		g.prompt = g.prompt[len(g.prompt)-capacity/2:]
 	default:
-		return fmt.Errorf("decode: generate: %w: the prompt has %d tokens and up to %d more are asked for, the context holds %d; shorten the prompt, ask for fewer tokens or open the model with a larger context",
-			ErrContext, len(g.prompt), max(g.maxTokens, 1), capacity)
+		return fmt.Errorf("decode: generate: %w", &ContextError{Prompt: len(g.prompt), More: max(g.maxTokens, 1), Context: capacity})
 	}
 	g.stats.PromptTokens = len(g.prompt)
 	if g.overflow != OverflowShift {

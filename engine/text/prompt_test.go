@@ -25,7 +25,7 @@ func encodePrompt(t testing.TB, tok *Tokenizer, tmpl *Template, vars map[string]
 	if err != nil {
 		t.Fatal(err)
 	}
-	ids, err := tok.EncodePrompt(p)
+	ids, err := tok.EncodePrompt(p, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestControlTokensProperty(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ids, err := tok.EncodePrompt(p)
+		ids, err := tok.EncodePrompt(p, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -92,14 +92,14 @@ func (t *Template) RenderPrompt(tok *Tokenizer, vars map[string]any) (Prompt, er
 }
 
 // EncodePrompt turns a rendered prompt into ids. Control tokens come from the template only; nothing
-// is added, since templates bring their own BOS.
-func (t *Tokenizer) EncodePrompt(p Prompt) ([]int32, error) {
+// is added, since templates bring their own BOS. Most is as in EncodeOptions.
+func (t *Tokenizer) EncodePrompt(p Prompt, most int) ([]int32, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if t.handle == nil {
 		return nil, ErrClosed
 	}
-	return t.encode(p.text, EncodeOptions{}, p.mark)
+	return t.encode(p.text, EncodeOptions{Most: most}, p.mark)
 }
 
 func (t *Template) render(vars map[string]any, handle unsafe.Pointer) (string, rune, error) {

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SHAMMAH_TEXT_OK = 0, SHAMMAH_TEXT_FAILED = 1, SHAMMAH_TEXT_RAISED = 2 };
+enum { SHAMMAH_TEXT_OK = 0, SHAMMAH_TEXT_FAILED = 1, SHAMMAH_TEXT_RAISED = 2, SHAMMAH_TEXT_LONG = 3 };
 
 // Bytes, ids or a pointer; or the text of an error. Freed with shammah_text_free unless borrowed.
 struct shammah_text_reply {
@@ -19,7 +19,7 @@ struct shammah_text_reply {
 void shammah_text_free(void *data, size_t len);
 
 struct shammah_text_reply shammah_text_encode(const void *handle, const uint8_t *data, size_t len,
-                                              bool add_special, bool plain, uint32_t mark);
+                                              bool add_special, bool plain, uint32_t mark, size_t most);
 struct shammah_text_reply shammah_text_decode(const void *handle, const uint32_t *ids, size_t len,
                                               bool keep_special);
 struct shammah_text_reply shammah_text_token(const void *handle, uint32_t id);

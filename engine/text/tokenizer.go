@@ -6,6 +6,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"reflect"
 	"sync"
@@ -13,6 +14,9 @@ import (
 
 	"github.com/daulet/tokenizers"
 )
+
+// BytesMax is the longest text that is encoded.
+const BytesMax = 4 << 20
 
 // fileMax is the largest tokenizer.json that is read; the largest known has 33 MB.
 const fileMax = 128 << 20
@@ -30,6 +34,17 @@ type Tokenizer struct {
 type EncodeOptions struct {
 	AddSpecial bool // add what the model expects around a text, such as BOS; never after a chat template
 	Plain      bool // control tokens in the text are plain text
+	Most       int  // a text above 256 kB with more ids than this is a *LongError; 0: with any number
+}
+
+// LongError says that a text has more ids than were asked for, which were not counted to the end: nothing is encoded at all where
+// the text cannot fit into so few of the file's tokens.
+type LongError struct {
+	Least, Most int // how many there are at least, how many were asked for
+}
+
+func (e *LongError) Error() string {
+	return fmt.Sprintf("text: encode: the text has at least %d tokens, at most %d were asked for", e.Least, e.Most)
 }
 
 // DecodeOptions says how Decode writes a text.
@@ -98,7 +113,7 @@ func (t *Tokenizer) Close() error {
 	return t.tok.Close()
 }
 
-// Encode turns text into ids. What is not UTF-8 in it is read as U+FFFD; more than 8 MB are refused.
+// Encode turns text into ids. What is not UTF-8 in it is read as U+FFFD; more than BytesMax are refused.
 func (t *Tokenizer) Encode(s string, o EncodeOptions) ([]int32, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -112,8 +127,16 @@ func (t *Tokenizer) Encode(s string, o EncodeOptions) ([]int32, error) {
 // tokens and does not count otherwise. The caller holds the lock.
 func (t *Tokenizer) encode(s string, o EncodeOptions, mark rune) ([]int32, error) {
 	data, n := bytesOf(s)
-	r := C.shammah_text_encode(t.handle, data, n, C.bool(o.AddSpecial), C.bool(o.Plain), C.uint32_t(mark))
-	if r.status != C.SHAMMAH_TEXT_OK {
+	most := C.size_t(math.MaxInt)
+	if o.Most > 0 {
+		most = C.size_t(o.Most)
+	}
+	r := C.shammah_text_encode(t.handle, data, n, C.bool(o.AddSpecial), C.bool(o.Plain), C.uint32_t(mark), most)
+	switch r.status {
+	case C.SHAMMAH_TEXT_OK:
+	case C.SHAMMAH_TEXT_LONG:
+		return nil, &LongError{int(r.detail), o.Most}
+	default:
 		return nil, fmt.Errorf("text: encode: %s", takeBytes(r))
 	}
 	ids := make([]int32, int(r.len)/4)

@@ -1,6 +1,7 @@
 package text
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -63,8 +64,42 @@ func TestLongTexts(t *testing.T) {
 		}
 		t.Logf("%s: %v", name, took)
 	}
-	if _, err := tok.Encode(strings.Repeat("a", 8<<20+1), EncodeOptions{}); err == nil {
-		t.Error("more than 8 MB: want an error")
+	if _, err := tok.Encode(strings.Repeat("a", BytesMax+1), EncodeOptions{}); err == nil {
+		t.Error("more than BytesMax: want an error")
+	}
+}
+
+// T-10: a text that has more ids than were asked for is refused, whether or not it had to be encoded, and no other is.
+func TestTooManyIDs(t *testing.T) {
+	for _, path := range []string{qwen, smol} {
+		tok := load(t, path)
+		for name, piece := range map[string]string{
+			"words": "the house on the hill ", "space": " ", "combining": "e\u0301", "control": "<|im_end|>",
+		} {
+			text := strings.Repeat(piece, 270_000/len(piece))
+			whole, err := tok.Encode(text, EncodeOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, most := range []int{100, len(whole) - 1, len(whole)} {
+				ids, err := tok.Encode(text, EncodeOptions{Most: most})
+				var long *LongError
+				switch {
+				case most == len(whole):
+					if err != nil || !slices.Equal(ids, whole) {
+						t.Errorf("%s: %s: got %d ids (%v), want %d", path, name, len(ids), err, len(whole))
+					}
+				case !errors.As(err, &long) || long.Least <= most || long.Least > len(whole):
+					t.Errorf("%s: %s: got %v of %d ids, want an error with a number above %d", path, name, err, len(whole), most)
+				case name == "words" && most == 100 && long.Least < 1000:
+					t.Errorf("%s: at least %d ids: the text was encoded, though its characters are too many", path, long.Least)
+				}
+			}
+		}
+		short := strings.Repeat("a ", 1000)
+		if ids, err := tok.Encode(short, EncodeOptions{Most: 1}); err != nil || len(ids) < 1000 {
+			t.Errorf("%s: a short text: got %d ids (%v), want all", path, len(ids), err)
+		}
 	}
 }
 

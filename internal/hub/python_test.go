@@ -9,7 +9,7 @@ import (
 	"github.com/shammah/shammah-engine/internal/hub/hubtest"
 )
 
-// pythonVariable names a Python that has huggingface_hub; `make hf` makes one and sets it.
+// pythonVariable names a Python that has huggingface_hub; `make hf` installs that and sets it.
 const pythonVariable = "SHAMMAH_HF_PYTHON"
 
 // Python's own client of the Hub accepts our cache, and a pull accepts its, without downloading a byte again.
@@ -25,7 +25,7 @@ func TestPython(t *testing.T) {
 	run := func(w *world, args ...string) {
 		t.Helper()
 		cmd := exec.Command(python, append([]string{script}, args...)...)
-		cmd.Env = []string{"HOME=" + w.env.Home, "PATH=" + os.Getenv("PATH"), "HF_ENDPOINT=" + w.hub.URL, "HF_HUB_CACHE=" + w.env.Cache,
+		cmd.Env = []string{"HOME=" + w.env.Home, "PATH=" + os.Getenv("PATH"), "PYTHONPATH=" + os.Getenv("PYTHONPATH"), "HF_ENDPOINT=" + w.hub.URL, "HF_HUB_CACHE=" + w.env.Cache,
 			"HF_HUB_DISABLE_TELEMETRY=1", "HF_HUB_DISABLE_PROGRESS_BARS=1", "HF_HUB_DISABLE_XET=1"}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v\n%s", args, err, out)

@@ -8,6 +8,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use crate::decode::Stream;
+use crate::encode::Encoded;
 use crate::guard;
 use crate::handle::Handle;
 use crate::template::{Failure, Template};
@@ -19,13 +20,15 @@ pub struct Reply {
     /// Bytes in data.
     len: usize,
     status: i32,
-    /// Line of the template that failed, 0 if unknown. For a rendered prompt: the mark in it.
+    /// Line of the template that failed, 0 if unknown. For a rendered prompt: the mark in it. For a text that is too long: how
+    /// many ids it has at least.
     detail: u32,
 }
 
 const OK: i32 = 0;
 const FAILED: i32 = 1;
 const RAISED: i32 = 2;
+const LONG: i32 = 3;
 
 impl Reply {
     fn bytes(bytes: Vec<u8>, status: i32, detail: u32) -> Reply {
@@ -72,7 +75,7 @@ pub unsafe extern "C" fn shammah_text_free(data: *mut c_void, len: usize) {
     }
 }
 
-/// Ids of a text, four bytes each. `mark` 0 means none.
+/// Ids of a text, four bytes each; of a long text only if they are at most `most`. `mark` 0 means none.
 ///
 /// # Safety
 /// `handle` comes from this library, `data` holds `len` bytes.
@@ -84,12 +87,15 @@ pub unsafe extern "C" fn shammah_text_encode(
     add_special: bool,
     plain: bool,
     mark: u32,
+    most: usize,
 ) -> Reply {
-    let ids = guard::run(|| {
-        handle.0.encode(text(data, len).into_owned(), add_special, plain, char::from_u32(mark).filter(|_| mark != 0))
+    let encoded = guard::run(|| {
+        let mark = char::from_u32(mark).filter(|_| mark != 0);
+        handle.0.encode(text(data, len).into_owned(), add_special, plain, mark, most)
     });
-    match ids {
-        Ok(ids) => Reply::bytes(ids.iter().flat_map(|id| id.to_ne_bytes()).collect(), OK, 0),
+    match encoded {
+        Ok(Encoded::Ids(ids)) => Reply::bytes(ids.iter().flat_map(|id| id.to_ne_bytes()).collect(), OK, 0),
+        Ok(Encoded::Long(least)) => Reply { data: ptr::null_mut(), len: 0, status: LONG, detail: least as u32 },
         Err(message) => Reply::error(message),
     }
 }

@@ -14,6 +14,7 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::floor::Floor;
 use crate::guard;
 
 /// The largest tokenizer.json known has 33 MB.
@@ -62,12 +63,20 @@ struct Model {
     ignore_merges: Option<bool>,
 }
 
-/// Reads a tokenizer.json. Returns the tokenizer and its highest id plus one.
-pub fn read(json: &[u8]) -> Result<(Tokenizer, u32), String> {
+/// What a tokenizer.json gives.
+pub struct Read {
+    pub tokenizer: Tokenizer,
+    /// The highest id plus one.
+    pub size: u32,
+    pub floor: Option<Floor>,
+}
+
+pub fn read(json: &[u8]) -> Result<Read, String> {
     depth(json)?;
     let mut file: File = serde_json::from_slice(json).map_err(|e| guard::one_line(&e.to_string()))?;
     file.check()?;
     let size = file.size()?;
+    let floor = file.floor();
     let added = std::mem::take(&mut file.added_tokens);
     let mut tokenizer = match file.model.kind.as_deref() {
         Some("BPE") => file.build(&added)?,
@@ -86,7 +95,7 @@ pub fn read(json: &[u8]) -> Result<(Tokenizer, u32), String> {
     // A file may ask for padding to any length, or for silent truncation of the prompt.
     tokenizer.with_padding(None);
     tokenizer.with_truncation(None).map_err(|e| e.to_string())?;
-    Ok((tokenizer, size))
+    Ok(Read { tokenizer, size, floor })
 }
 
 impl File {
@@ -124,6 +133,18 @@ impl File {
             size = size.max(*id as u32 + 1);
         }
         Ok(size)
+    }
+
+    /// Only a BPE model that marks no place in a word has a token for a character wherever that stands.
+    fn floor(&self) -> Option<Floor> {
+        let model = &self.model;
+        let marks = [&model.continuing_subword_prefix, &model.end_of_word_suffix];
+        if model.kind.as_deref() != Some("BPE") || marks.into_iter().flatten().any(|m| !m.is_empty()) {
+            return None;
+        }
+        let added = self.added_tokens.iter().map(|a| a.token.content.as_str());
+        let tokens = model.vocab.ids.keys().map(String::as_str).chain(added);
+        Floor::new(&self.normalizer, &self.pre_tokenizer, |token| model.vocab.ids.contains_key(token), tokens)
     }
 
     /// A tokenizer with a BPE model. Dropout, which is for training, is left out.

@@ -7,6 +7,7 @@ use hf::Tokenizer;
 
 use crate::cell::{self, Allowance};
 use crate::decode::Pieces;
+use crate::floor::Floor;
 use crate::mark::Controls;
 use crate::{file, guard};
 
@@ -15,6 +16,7 @@ pub struct Text {
     pub tokenizer: Tokenizer,
     pub pieces: Pieces,
     pub controls: Controls,
+    pub floor: Option<Floor>,
 }
 
 /// What a C pointer points to. Streams hold the `Arc`, so closing the tokenizer first is harmless.
@@ -35,10 +37,10 @@ impl Handle {
     }
 
     fn load_here(json: &[u8]) -> Result<Handle, String> {
-        let (tokenizer, size) = file::read(json)?;
+        let file::Read { tokenizer, size, floor } = file::read(json)?;
         let pieces = Pieces::new(&tokenizer, size)?;
         let controls = Controls::new(&tokenizer);
-        Ok(Handle(Arc::new(Text { tokenizer, pieces, controls })))
+        Ok(Handle(Arc::new(Text { tokenizer, pieces, controls, floor })))
     }
 
     /// Changes the tokenizer before anybody else has seen the handle.

@@ -15,6 +15,7 @@ mod decode;
 mod encode;
 mod exports;
 mod file;
+mod floor;
 mod guard;
 mod handle;
 mod mark;
