@@ -35,13 +35,37 @@ static bool saved(unsigned state) {
 #define STATE_AVX 0x06    // xmm, ymm
 #define STATE_AVX512 0xe6 // those, mask registers, and both parts of zmm
 
-static bool avx2_runs(void) { return saved(STATE_AVX) && cpuid(7).ebx & bit_AVX2 && cpuid(1).ecx & bit_FMA; }
+static bool avx2_runs(void) {
+    return saved(STATE_AVX) && cpuid(7).ebx & bit_AVX2 && cpuid(1).ecx & bit_FMA && cpuid(1).ecx & bit_F16C;
+}
 
 static bool avx512_runs(void) {
     return avx2_runs() && saved(STATE_AVX512) && cpuid(7).ebx & bit_AVX512F && cpuid(7).ebx & bit_AVX512BW;
 }
 
-static bool avx512vnni_runs(void) { return avx512_runs() && cpuid(7).ecx & bit_AVX512VNNI; }
+static bool avx512vnni_runs(void) {
+    return avx512_runs() && cpuid(7).ebx & bit_AVX512VL && cpuid(7).ecx & bit_AVX512VNNI;
+}
+
+static bool avxvnni_runs(void) {
+    struct cpuid c = {0, 0, 0, 0};
+    __get_cpuid_count(7, 1, &c.eax, &c.ebx, &c.ecx, &c.edx);
+    return avx2_runs() && c.eax & 1 << 4;
+}
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+
+static bool neondot_runs(void) {
+    int has = 0;
+    size_t size = sizeof has;
+    return sysctlbyname("hw.optional.arm.FEAT_DotProd", &has, &size, NULL, 0) == 0 && has;
+}
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+
+static bool neondot_runs(void) { return getauxval(AT_HWCAP) & 1ul << 20; } // HWCAP_ASIMDDP
+#elif defined(__aarch64__)
+static bool neondot_runs(void) { return false; }
 #endif
 
 static bool always(void) { return true; }
@@ -51,10 +75,12 @@ static const struct cpu_rung ladder[] = {
     {"avx512vnni", avx512vnni_runs, cpu_argmax_f32_avx512, cpu_argmax_f16_avx512, cpu_topk_avx512, cpu_softmax_avx512,
      &cpu_attention_avx512, &linear_avx512vnni},
     {"avx512", avx512_runs, cpu_argmax_f32_avx512, cpu_argmax_f16_avx512, cpu_topk_avx512, cpu_softmax_avx512,
-     &cpu_attention_avx512, &linear_plain},
-    {"avx2", avx2_runs, cpu_argmax_f32_avx2, cpu_argmax_f16_avx2, cpu_topk_avx2, cpu_softmax_avx2, &cpu_attention_plain, &linear_plain},
+     &cpu_attention_avx512, &linear_avx2},
+    {"avxvnni", avxvnni_runs, cpu_argmax_f32_avx2, cpu_argmax_f16_avx2, cpu_topk_avx2, cpu_softmax_avx2, &cpu_attention_plain, &linear_avxvnni},
+    {"avx2", avx2_runs, cpu_argmax_f32_avx2, cpu_argmax_f16_avx2, cpu_topk_avx2, cpu_softmax_avx2, &cpu_attention_plain, &linear_avx2},
 #elif defined(__aarch64__) // NEON is part of the architecture
-    {"neon", always, cpu_argmax_f32_neon, cpu_argmax_f16_neon, cpu_topk_neon, cpu_softmax_neon, &cpu_attention_plain, &linear_plain},
+    {"neondot", neondot_runs, cpu_argmax_f32_neon, cpu_argmax_f16_neon, cpu_topk_neon, cpu_softmax_neon, &cpu_attention_plain, &linear_neondot},
+    {"neon", always, cpu_argmax_f32_neon, cpu_argmax_f16_neon, cpu_topk_neon, cpu_softmax_neon, &cpu_attention_plain, &linear_neon},
 #endif
     {"plain", always, cpu_argmax_f32_plain, cpu_argmax_f16_plain, cpu_topk_plain, cpu_softmax_plain, &cpu_attention_plain, &linear_plain},
 };

@@ -56,6 +56,7 @@ void cpu_linear(const cpu_matrix *m, size_t tile, size_t tiles, const cpu_activa
                     k->tile(&parts, a, r, n, b, whole, CPU_TILE);
                     copy_rows(at, stride, whole, n, outputs);
                 }
+                parts.cold = false;
             }
         }
     }
@@ -78,6 +79,7 @@ void cpu_gated(const cpu_matrix *gate, const cpu_matrix *up, int act, size_t til
                 k->tile(&u, a, r, n, ub, whole, CPU_TILE);
                 k->gate(act, gated, whole, n * CPU_TILE);
                 copy_rows(y + r * stride + t * CPU_TILE, stride, whole, n, outputs < CPU_TILE ? outputs : CPU_TILE);
+                g.cold = u.cold = false;
             }
         }
     }

@@ -1,5 +1,5 @@
 // The linear kernels for AVX-512 with VNNI: 16 outputs are one register, and up to twelve rows share what is unpacked.
-#include "tile.h"
+#include "pack.h"
 
 #if defined(__x86_64__)
 #include "exp.h"
@@ -14,6 +14,18 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
+#ifndef AHEAD
+#define AHEAD 8192 // bytes, of the tiles as they follow each other in memory
+#endif
+
+// The next part of the weights, of about 288 bytes, into the first-level cache.
+INLINE void prefetch(const uint8_t *ahead) {
+    UNROLL
+    for (size_t i = 0; i < 5; i++) {
+        _mm_prefetch((const char *)ahead + 64 * i, _MM_HINT_T0);
+    }
+}
+
 // Four consecutive values of a row for all outputs.
 INLINE __m512i four(const int8_t *q) {
     int32_t word;
@@ -21,9 +33,9 @@ INLINE __m512i four(const int8_t *q) {
     return _mm512_set1_epi32(word);
 }
 
-// One unit of all rows, on top of sum.
+// One unit of all rows, on top of sum. To codes of 4 bits lift is added.
 INLINE void add_unit(__m512i sum[ROWS], const uint8_t *w, const int8_t *q, size_t ld, const size_t rows, const size_t groups,
-                     const int bits) {
+                     const int bits, const bool lifted, __m512i lift) {
     const __m512i low = _mm512_set1_epi8(15);
     UNROLL
     for (size_t g = 0; g < groups; g++) {
@@ -36,6 +48,8 @@ INLINE void add_unit(__m512i sum[ROWS], const uint8_t *w, const int8_t *q, size_
             continue;
         }
         __m512i a = _mm512_and_si512(v, low), b = _mm512_and_si512(_mm512_srli_epi16(v, 4), low);
+        a = lifted ? _mm512_add_epi8(a, lift) : a;
+        b = lifted ? _mm512_add_epi8(b, lift) : b;
         UNROLL
         for (size_t r = 0; r < rows; r++) {
             sum[r] = _mm512_dpbusd_epi32(sum[r], a, four(q + r * ld + 8 * g));
@@ -47,22 +61,33 @@ INLINE void add_unit(__m512i sum[ROWS], const uint8_t *w, const int8_t *q, size_
     }
 }
 
-// Where a unit starts, -zero * (sum of q), out of -8 * (sum of q). A zero point and that sum fit 16 bits.
+// What a block's zero points become. 4 bits: 16 - zero, added to each code, so that all outputs start from -16 times the sum of
+// q. 8 bits, where a byte has no room for that: the zero points in 32 bits.
+INLINE __m512i zeros_of(const tile_parts *t, size_t b, const int bits, const bool zeros) {
+    if (!zeros) {
+        return _mm512_set1_epi32(128); // of 8 bits; 4 bits start from what is stored
+    }
+    __m128i z = _mm_load_si128((const __m128i *)(t->zeros + b * CPU_TILE));
+    __m512i wide = _mm512_cvtepu8_epi32(z);
+    return bits == 8 ? wide : _mm512_mullo_epi32(_mm512_sub_epi32(_mm512_set1_epi32(16), wide), _mm512_set1_epi32(0x01010101));
+}
+
+// Where a unit starts, out of -8 times the sum of q. A zero point of 8 bits and that sum each fit 16 bits.
 INLINE __m512i start(int32_t sum, const int bits, const bool zeros, __m512i zero) {
     __m512i s = _mm512_set1_epi32(sum);
-    if (zeros) {
-        return _mm512_srai_epi32(_mm512_madd_epi16(zero, s), 3);
+    if (bits == 4) {
+        return zeros ? _mm512_add_epi32(s, s) : s;
     }
-    return bits == 4 ? s : _mm512_slli_epi32(s, 4);
+    return _mm512_srai_epi32(_mm512_madd_epi16(zero, s), 3);
 }
 
 INLINE void tile_of(const tile_parts *t, const cpu_activations *x, size_t row, const float *bias, float *y, size_t stride,
                     const size_t rows, const size_t groups, const int bits, const bool zeros) {
-    const size_t ld = x->inputs, units = x->inputs / x->unit, depth = 32 * groups / (size_t)bits;
+    const size_t ld = x->inputs, units = x->inputs / x->unit, depth = 32 * groups / (size_t)bits, step = t->bytes / units;
     const int8_t *q = x->q + row * ld;
     const float *scale = x->scale + row * units;
     const int32_t *sums = x->sum + row * units;
-    const uint8_t *w = t->codes;
+    const uint8_t *w = t->codes, *ahead = w + AHEAD;
     __m512 acc[ROWS];
     UNROLL
     for (size_t r = 0; r < rows; r++) {
@@ -70,17 +95,18 @@ INLINE void tile_of(const tile_parts *t, const cpu_activations *x, size_t row, c
     }
     for (size_t b = 0; b < t->blocks; b++) {
         __m512 ws = _mm512_cvtph_ps(_mm256_load_si256((const __m256i *)(t->scales + b * CPU_TILE)));
-        __m512i zero = _mm512_setzero_si512();
-        if (zeros) {
-            zero = _mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)(t->zeros + b * CPU_TILE)));
-        }
+        __m512i zero = zeros_of(t, b, bits, zeros);
         for (size_t u = 0; u < t->units; u++) {
+            if (t->cold) {
+                prefetch(ahead);
+                ahead += step;
+            }
             __m512i sum[ROWS];
             UNROLL
             for (size_t r = 0; r < rows; r++) {
                 sum[r] = start(sums[r * units], bits, zeros, zero);
             }
-            add_unit(sum, w, q, ld, rows, groups, bits);
+            add_unit(sum, w, q, ld, rows, groups, bits, zeros, zero);
             UNROLL
             for (size_t r = 0; r < rows; r++) {
                 __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[r]), _mm512_set1_ps(scale[r * units]));
@@ -124,26 +150,49 @@ INLINE void any_rows(const tile_parts *t, const cpu_activations *x, size_t row, 
     }
 }
 
-#define KIND(groups, bits, zeros)                                                                                              \
-    VNNI static void tile_##groups##_##bits##_##zeros(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows,  \
-                                                      const float *bias, float *y, size_t stride) {                            \
+#define KIND(name, groups, bits, zeros)                                                                                        \
+    VNNI static void name(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, const float *bias, float *y, \
+                          size_t stride) {                                                                                     \
         any_rows(t, x, row, rows, bias, y, stride, groups, bits, zeros);                                                       \
     }
-KIND(4, 4, 0)
-KIND(4, 4, 1)
-KIND(8, 8, 0)
-KIND(8, 8, 1)
-KIND(2, 4, 0)
-KIND(2, 4, 1)
-KIND(4, 8, 0)
-KIND(4, 8, 1)
+KIND(tile_4, 4, 4, false)
+KIND(tile_4_zeros, 4, 4, true)
+KIND(tile_8, 8, 8, false)
+KIND(tile_8_zeros, 8, 8, true)
 
-static void tile(const tile_parts *t, const cpu_activations *a, size_t row, size_t rows, const float *bias, float *y,
-                 size_t stride) {
-    static void (*const kinds[2][2][2])(const tile_parts *, const cpu_activations *, size_t, size_t, const float *, float *,
-                                        size_t) = {{{tile_4_4_0, tile_4_4_1}, {tile_8_8_0, tile_8_8_1}},
-                                                   {{tile_2_4_0, tile_2_4_1}, {tile_4_8_0, tile_4_8_1}}};
-    kinds[a->unit == 16][t->bits == 8][t->zeros != NULL](t, a, row, rows, bias, y, stride);
+// A unit of 16 is rare, and goes two rows at a time.
+INLINE void few_rows(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, const float *bias, float *y,
+                     size_t stride, const size_t groups, const int bits, const bool zeros) {
+    for (; rows > 1; rows -= 2, row += 2, y += 2 * stride) {
+        tile_of(t, x, row, bias, y, stride, 2, groups, bits, zeros);
+    }
+    if (rows > 0) {
+        tile_of(t, x, row, bias, y, stride, 1, groups, bits, zeros);
+    }
+}
+
+VNNI static void tile_of_16(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, const float *bias, float *y,
+                            size_t stride) {
+    if (t->bits == 4 && t->zeros) {
+        few_rows(t, x, row, rows, bias, y, stride, 2, 4, true);
+    } else if (t->bits == 4) {
+        few_rows(t, x, row, rows, bias, y, stride, 2, 4, false);
+    } else if (t->zeros) {
+        few_rows(t, x, row, rows, bias, y, stride, 4, 8, true);
+    } else {
+        few_rows(t, x, row, rows, bias, y, stride, 4, 8, false);
+    }
+}
+
+VNNI static void tile(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, const float *bias, float *y,
+                      size_t stride) {
+    if (x->unit == 16) {
+        tile_of_16(t, x, row, rows, bias, y, stride);
+    } else if (t->bits == 8) {
+        (t->zeros ? tile_8_zeros : tile_8)(t, x, row, rows, bias, y, stride);
+    } else {
+        (t->zeros ? tile_4_zeros : tile_4)(t, x, row, rows, bias, y, stride);
+    }
 }
 
 VNNI static void quantise(const float *x, size_t n, size_t unit, int8_t *q, float *scale, int32_t *sum) {
@@ -201,5 +250,5 @@ VNNI static void gate(int act, const float *g, float *up, size_t n) {
     }
 }
 
-const struct linear_rung linear_avx512vnni = {ROWS, tile, quantise, gate, pack_plain};
+const struct linear_rung linear_avx512vnni = {ROWS, tile, quantise, gate, pack_avx2, largest_avx2, halve_avx2};
 #endif

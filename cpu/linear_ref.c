@@ -1,7 +1,7 @@
 // The linear kernels, the plain rung: the meaning of every other one.
 #include "exp.h"
 #include "gate.h"
-#include "tile.h"
+#include "pack.h"
 
 // One output of one row.
 static float product(const tile_parts *t, size_t n, const int8_t *q, const float *scale, const int32_t *sum) {
@@ -84,31 +84,4 @@ static void gate(int act, const float *g, float *up, size_t n) {
     }
 }
 
-// As 32-bit words, since a whole row of them has the same shape: eight codes in their order become four bytes with the first
-// four codes low and the others high.
-static inline uint32_t spread(uint32_t half) {
-    half = (half | half << 8) & 0x00ff00ff;
-    return (half | half << 4) & 0x0f0f0f0f;
-}
-
-void pack_plain(const uint8_t *codes, size_t stride, size_t outputs, size_t inputs, int bits, uint8_t *into) {
-    size_t bytes = inputs * (size_t)bits / 8;
-    // Sixty-four bytes of every row at a time, since the rows of some shapes lie on the same few lines of the cache.
-    for (size_t from = 0; from < bytes; from += 64) {
-        size_t to = bytes - from < 64 ? bytes : from + 64;
-        for (size_t n = 0; n < CPU_TILE; n++) {
-            for (size_t i = from; i < to; i += 4) {
-                uint32_t word;
-                if (n >= outputs) {
-                    word = bits == 4 ? 0x88888888 : 0x80808080;
-                } else {
-                    memcpy(&word, codes + n * stride + i, 4);
-                    word = bits == 4 ? spread(word & 0xffff) | spread(word >> 16) << 4 : word;
-                }
-                memcpy(into + 16 * i + 4 * n, &word, 4);
-            }
-        }
-    }
-}
-
-const struct linear_rung linear_plain = {ROWS_MAX, tile, quantise, gate, pack_plain};
+const struct linear_rung linear_plain = {ROWS_MAX, tile, quantise, gate, pack_plain, largest_plain, halve_plain};

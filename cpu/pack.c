@@ -3,46 +3,38 @@
 
 #include "rungs.h"
 
-// Data of a model file may lie at any address.
-static inline float scale_at(const cpu_codes *c, size_t i) {
-    if (c->half) {
-        uint16_t h;
-        memcpy(&h, (const char *)c->scales + 2 * i, sizeof h);
-        return from_half(h);
+// Zero points of one output of a tile.
+static void pack_zeros(const cpu_matrix *m, const cpu_codes *c, size_t output, size_t blocks, uint8_t *to) {
+    bool nibbles = c->packed_zeros && m->bits == 4;
+    const uint8_t *from = c->zeros + output * (nibbles ? (blocks + 1) / 2 : blocks);
+    for (size_t b = 0; b < blocks; b++) {
+        to[b * CPU_TILE] = nibbles ? from[b / 2] >> (b % 2 * 4) & 15 : from[b];
     }
-    float f;
-    memcpy(&f, (const char *)c->scales + 4 * i, sizeof f);
-    return f;
 }
 
-static inline uint8_t zero_at(const cpu_matrix *m, const cpu_codes *c, size_t n, size_t b, size_t blocks) {
-    if (!c->zeros) {
-        return m->bits == 4 ? 8 : 128;
-    }
-    if (!c->packed_zeros || m->bits == 8) {
-        return c->zeros[n * blocks + b];
-    }
-    return c->zeros[n * ((blocks + 1) / 2) + b / 2] >> (b % 2 * 4) & 15;
-}
-
-// Scales, zero points and factor of column n of a tile; absent ones have 0, the middle, and 1.
-static int pack_scales(const cpu_matrix *m, const tile_parts *t, size_t output, size_t n, const cpu_codes *c) {
-    float largest = 0;
-    bool there = output < m->outputs;
-    for (size_t b = 0; there && b < t->blocks; b++) {
-        float s = fabsf(scale_at(c, output * t->blocks + b));
-        if (!(s < INFINITY)) {
+// Factors and scales of a tile. 1 where a scale is not finite.
+static int pack_scales(const struct linear_rung *k, const tile_parts *t, size_t first, size_t outputs, const cpu_codes *c) {
+    enum { PART = 64 };
+    uint16_t part[CPU_TILE][PART] = {{0}};
+    const char *scales = (const char *)c->scales + first * t->blocks * (c->half ? 2 : 4);
+    float *factors = (float *)t->factors;
+    for (size_t n = 0; n < CPU_TILE; n++) {
+        float most = n < outputs ? k->largest(scales + n * t->blocks * (c->half ? 2 : 4), c->half, t->blocks) : 0;
+        if (!(most < INFINITY)) {
             return 1;
         }
-        largest = s > largest ? s : largest;
+        factors[n] = factor_of(most, c->half);
     }
-    float factor = factor_of(largest, c->half), inverse = 1 / factor;
-    ((float *)t->factors)[n] = factor;
-    for (size_t b = 0; b < t->blocks; b++) {
-        float s = there ? scale_at(c, output * t->blocks + b) : 0;
-        ((uint16_t *)t->scales)[b * CPU_TILE + n] = to_half(s * inverse);
-        if (t->zeros) {
-            ((uint8_t *)t->zeros)[b * CPU_TILE + n] = there ? zero_at(m, c, output, b, t->blocks) : m->bits == 4 ? 8 : 128;
+    for (size_t b = 0; b < t->blocks; b += PART) {
+        size_t some = t->blocks - b < PART ? t->blocks - b : PART;
+        for (size_t n = 0; n < outputs; n++) {
+            k->halve(scales + (n * t->blocks + b) * (c->half ? 2 : 4), c->half, some, 1 / factors[n], part[n]);
+        }
+        uint16_t *to = (uint16_t *)t->scales + b * CPU_TILE;
+        for (size_t i = 0; i < some; i++) {
+            for (size_t n = 0; n < CPU_TILE; n++) {
+                to[i * CPU_TILE + n] = part[n][i];
+            }
         }
     }
     return 0;
@@ -54,13 +46,17 @@ int cpu_pack(const cpu_matrix *m, uint8_t *into, size_t tile, size_t tiles, cons
     for (size_t i = tile; i < tile + tiles; i++) {
         tile_parts t = target(m, into, i);
         size_t first = i * CPU_TILE, outputs = m->outputs - first < CPU_TILE ? m->outputs - first : CPU_TILE;
+        if (pack_scales(k, &t, first, outputs, c)) {
+            return 1;
+        }
         k->pack(c->codes + first * stride, stride, outputs, m->inputs, m->bits, (uint8_t *)t.codes);
-        clear_gaps(m, (uint8_t *)t.codes);
-        for (size_t n = 0; n < CPU_TILE; n++) {
-            if (pack_scales(m, &t, first + n, n, c)) {
-                return 1;
+        if (t.zeros) {
+            memset((uint8_t *)t.zeros, m->bits == 4 ? 8 : 128, t.blocks * CPU_TILE); // of outputs that are not there
+            for (size_t n = 0; n < outputs; n++) {
+                pack_zeros(m, c, first + n, t.blocks, (uint8_t *)t.zeros + n);
             }
         }
+        clear_gaps(m, (uint8_t *)t.codes);
     }
     return 0;
 }

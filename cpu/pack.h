@@ -4,6 +4,16 @@
 
 #include "tile.h"
 
+// The plain rung's, where others have nothing better.
+void pack_plain(const uint8_t *codes, size_t stride, size_t outputs, size_t inputs, int bits, uint8_t *into);
+float largest_plain(const void *scales, bool half, size_t n);
+void halve_plain(const void *scales, bool half, size_t n, float inverse, uint16_t *to);
+#if defined(__x86_64__)
+void pack_avx2(const uint8_t *codes, size_t stride, size_t outputs, size_t inputs, int bits, uint8_t *into);
+float largest_avx2(const void *scales, bool half, size_t n);
+void halve_avx2(const void *scales, bool half, size_t n, float inverse, uint16_t *to);
+#endif
+
 // The factor of an output whose largest scale is given: that scale divided by it lies from 2^14 to 2^15, or to 2^16 where it was
 // a float16 of that size, so that every float16 keeps its value.
 static inline float factor_of(float largest, int half) {

@@ -21,6 +21,7 @@ typedef struct {
     size_t units;  // of a block
     size_t groups; // of 64 bytes in a unit
     int bits;
+    bool cold; // not yet read by the rows before: what lies ahead is prefetched
 } tile_parts;
 
 static inline size_t up_to_64(size_t n) { return (n + 63) & ~(size_t)63; }
@@ -50,6 +51,7 @@ static inline tile_parts parts_of(const cpu_matrix *m, size_t tile) {
         .units = m->block / unit,
         .groups = unit * m->bits / 32,
         .bits = m->bits,
+        .cold = true,
     };
 }
 
@@ -64,13 +66,13 @@ struct linear_rung {
     void (*gate)(int act, const float *gate, float *up, size_t n); // up = act(gate) * up, n a multiple of 16
     // The codes of a tile of up to 16 outputs, each stride bytes behind the one before.
     void (*pack)(const uint8_t *codes, size_t stride, size_t outputs, size_t inputs, int bits, uint8_t *into);
+    float (*largest)(const void *scales, bool half, size_t n); // magnitude; not finite where one is not
+    void (*halve)(const void *scales, bool half, size_t n, float inverse, uint16_t *to); // each times inverse, as float16
 };
-
-void pack_plain(const uint8_t *codes, size_t stride, size_t outputs, size_t inputs, int bits, uint8_t *into);
 
 extern const struct linear_rung linear_plain;
 #if defined(__x86_64__)
-extern const struct linear_rung linear_avx2, linear_avxvnni, linear_avx512vnni;
+extern const struct linear_rung linear_avx2, linear_avxvnni, linear_avx512, linear_avx512vnni;
 #elif defined(__aarch64__)
 extern const struct linear_rung linear_neon, linear_neondot;
 #endif
