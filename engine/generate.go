@@ -191,10 +191,18 @@ func (m *Model) Encode(q Request) ([]int32, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i, id := range ids {
-		if id < 0 || int(id) >= m.spec.Vocab {
-			return nil, fmt.Errorf("engine: read the request: token %d is %d, expected an id from 0 to %d", i, id, m.spec.Vocab-1)
-		}
+	if err := m.checkIDs(ids); err != nil {
+		return nil, err
 	}
 	return ids, nil
+}
+
+// checkIDs refuses ids that the model's vocabulary does not have.
+func (m *Model) checkIDs(ids []int32) error {
+	for i, id := range ids {
+		if id < 0 || int(id) >= m.spec.Vocab {
+			return fmt.Errorf("engine: read the request: token %d is %d, expected an id from 0 to %d", i, id, m.spec.Vocab-1)
+		}
+	}
+	return nil
 }
