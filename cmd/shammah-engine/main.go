@@ -89,7 +89,7 @@ func newApp(in io.Reader, out, problems io.Writer) *cli.App {
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              usageError,
 		Flags:                     []cli.Flag{configFlag()},
-		Commands:                  append([]*cli.Command{runCommand(), queryCommand(), chatCommand(), setupCommand(), configCommand(), benchCommand(), doctorCommand(), completionCommand(), versionCommand()}, modelCommands()...),
+		Commands:                  append([]*cli.Command{runCommand(), queryCommand(), chatCommand(), setupCommand(), configCommand(), benchCommand(), perplexityCommand(), doctorCommand(), completionCommand(), versionCommand()}, modelCommands()...),
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return fmt.Errorf("%w: there is no command %q; `shammah-engine help` lists them", errUsage, c.Args().First())
