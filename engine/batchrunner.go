@@ -59,11 +59,7 @@ func (b *batchRunner) openCopies() error {
 			return err
 		}
 		b.copies = append(b.copies, v)
-		if element == ort.Float16 {
-			b.logits = append(b.logits, sample.Logits{F16: ort.View[uint16](v)})
-		} else {
-			b.logits = append(b.logits, sample.Logits{F32: ort.View[float32](v)})
-		}
+		b.logits = appendRows(b.logits, v, b.model.spec.Vocab)
 	}
 	return nil
 }
@@ -220,7 +216,7 @@ func (r *runner) step(ids []int32) error {
 		return err
 	}
 	r.markRows(ort.View[int64](r.mask), width)
-	if err := r.run(1, 1); err != nil {
+	if err := r.run(1, 1, 1); err != nil {
 		return err
 	}
 	for i, id := range ids {

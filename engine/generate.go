@@ -198,10 +198,8 @@ func (m *Model) Encode(q Request) ([]int32, error) {
 	case room > 0 && len(ids) > room:
 		return nil, m.tooLong(q, len(ids), false)
 	}
-	for i, id := range ids {
-		if id < 0 || int(id) >= m.spec.Vocab {
-			return nil, fmt.Errorf("engine: read the request: token %d is %d, expected an id from 0 to %d", i, id, m.spec.Vocab-1)
-		}
+	if err := m.checkIDs(ids); err != nil {
+		return nil, err
 	}
 	return ids, nil
 }
@@ -216,4 +214,14 @@ func (m *Model) room(q Request) int {
 
 func (m *Model) tooLong(q Request, tokens int, atLeast bool) error {
 	return fmt.Errorf("engine: read the request: %w", &decode.ContextError{Prompt: tokens, AtLeast: atLeast, More: max(q.MaxTokens, 1), Context: m.context})
+}
+
+// checkIDs refuses ids that the model's vocabulary does not have.
+func (m *Model) checkIDs(ids []int32) error {
+	for i, id := range ids {
+		if id < 0 || int(id) >= m.spec.Vocab {
+			return fmt.Errorf("engine: read the request: token %d is %d, expected an id from 0 to %d", i, id, m.spec.Vocab-1)
+		}
+	}
+	return nil
 }

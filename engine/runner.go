@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/shammah/shammah-engine/engine/kv"
 	"github.com/shammah/shammah-engine/engine/model"
 	"github.com/shammah/shammah-engine/engine/sample"
 	"github.com/shammah/shammah-engine/ort"
 )
+
+// rowsMax is how many tokens FeedRows takes at once.
+const rowsMax = 32
 
 // runner feeds tokens to a session for rows sequences at once, over one cache. Everything that a step needs is made once:
 // a one-token step copies the ids, lengthens the mask by a new small value, and runs in place. It is not safe for concurrent use.
@@ -30,11 +34,13 @@ type runner struct {
 	mask      *ort.Value  // (rows, length + n) int64, nil when the graph has none
 	positions *ort.Value  // (rows, n) int64, nil when the graph has none
 	extra     []*ort.Value
-	wanted    []int64     // one element: which of the run's tokens gets logits, nil where the graph does not ask
-	branch    []bool      // one element: whether a merged graph takes its cached branch
-	wide      *ort.Buffer // logits of more than one token a row
-	last      *ort.Value  // (rows, 1, vocab): logits of each row's last token
+	wanted    *ort.Value // (n) int64: which of the run's tokens get logits, nil where the graph does not ask
+	keep      []int64    // one element: how many of the run's last tokens get logits, nil where the graph does not ask
+	branch    []bool     // one element: whether a merged graph takes its cached branch
+	wide      *ort.Value // (1, n, vocab): logits of several tokens of the single row, nil until they are needed
+	last      *ort.Value // (rows, 1, vocab): logits of each row's last token
 	logits    []sample.Logits
+	shown     []sample.Logits // what FeedRows gave
 
 	held    []int32 // the single row's tokens
 	lengths []int   // tokens that each row holds
@@ -61,7 +67,7 @@ func (r *runner) open() error {
 	if err := r.prepareCall(); err != nil {
 		return err
 	}
-	n := r.chunk
+	n := max(r.chunk, rowsMax)
 	if r.cache == nil {
 		n = r.capacity // every run starts from the first token
 	}
@@ -110,15 +116,15 @@ func (r *runner) prepareCall() error {
 			return err
 		}
 		r.extra, constants[i] = append(r.extra, v), v
-		ort.View[int64](v)[0] = 1
+		r.keep = ort.View[int64](v)
 	}
 	if i := place(&inputs, s.LogitsRows); i >= 0 {
-		v, err := r.env.NewTensor(ort.Int64, 1)
+		v, err := r.env.NewTensor(ort.Int64, rowsMax)
 		if err != nil {
 			return err
 		}
 		r.extra, constants[i] = append(r.extra, v), v
-		r.wanted = ort.View[int64](v)
+		r.wanted = v
 	}
 	if i := place(&inputs, s.UseCacheBranch); i >= 0 {
 		v, err := r.env.NewTensor(ort.Bool, 1)
@@ -162,22 +168,26 @@ func (r *runner) bindCache() {
 }
 
 // openLogits makes the row that every step writes its logits into.
-func (r *runner) openLogits() error {
-	element := elementType(r.spec.LogitsType)
-	var err error
-	if r.last, err = r.env.NewTensor(element, int64(r.rows), 1, int64(r.spec.Vocab)); err != nil {
+func (r *runner) openLogits() (err error) {
+	if r.last, err = r.env.NewTensor(elementType(r.spec.LogitsType), int64(r.rows), 1, int64(r.spec.Vocab)); err != nil {
 		return err
 	}
-	r.logits = make([]sample.Logits, r.rows)
-	for i := range r.logits {
-		from, to := i*r.spec.Vocab, (i+1)*r.spec.Vocab
-		if element == ort.Float16 {
-			r.logits[i].F16 = ort.View[uint16](r.last)[from:to]
-		} else {
-			r.logits[i].F32 = ort.View[float32](r.last)[from:to]
-		}
-	}
+	r.logits = appendRows(nil, r.last, r.spec.Vocab)
 	return nil
+}
+
+// appendRows appends a view of each row of v, (..., vocab).
+func appendRows(list []sample.Logits, v *ort.Value, vocab int) []sample.Logits {
+	if v.Type() == ort.Float16 {
+		for row := range slices.Chunk(ort.View[uint16](v), vocab) {
+			list = append(list, sample.Logits{F16: row})
+		}
+		return list
+	}
+	for row := range slices.Chunk(ort.View[float32](v), vocab) {
+		list = append(list, sample.Logits{F32: row})
+	}
+	return list
 }
 
 // Capacity is the number of tokens that each row may hold.
@@ -202,15 +212,15 @@ func (r *runner) Keep(n int) error {
 
 // Feed appends ids to the single row, in chunks so that it can be cancelled, and gives the logits of the last one.
 func (r *runner) Feed(ctx context.Context, ids []int32) (sample.Logits, error) {
-	if r.lengths[0]+len(ids) > r.capacity {
-		return sample.Logits{}, fmt.Errorf("engine: feed %d tokens: %d of %d are taken", len(ids), r.lengths[0], r.capacity)
+	if err := r.fits(ids); err != nil {
+		return sample.Logits{}, err
 	}
 	for len(ids) > 0 {
 		if err := ctx.Err(); err != nil {
 			return sample.Logits{}, err
 		}
 		n := min(len(ids), r.chunk)
-		if err := r.feedChunk(ids[:n]); err != nil {
+		if err := r.feedChunk(ids[:n], 1); err != nil {
 			r.closeWide()
 			return sample.Logits{}, cancelled(ctx, err)
 		}
@@ -220,8 +230,60 @@ func (r *runner) Feed(ctx context.Context, ids []int32) (sample.Logits, error) {
 	return r.logits[0], nil
 }
 
-// feedChunk runs one chunk of the single row.
-func (r *runner) feedChunk(ids []int32) error {
+// FeedRows appends ids, at most rowsMax, to the single row and gives the logits of each, valid until the next Feed or FeedRows: in one run,
+// or token by token where the graph gives those of the last token only. After an error the row may hold some of them.
+func (r *runner) FeedRows(ctx context.Context, ids []int32) ([]sample.Logits, error) {
+	if n := len(ids); n == 0 || n > rowsMax {
+		return nil, fmt.Errorf("engine: feed %d tokens with logits for each: expected 1 to %d", n, rowsMax)
+	}
+	if err := r.fits(ids); err != nil {
+		return nil, err
+	}
+	if r.spec.LastRowOnly {
+		return r.feedEach(ctx, ids)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := r.feedChunk(ids, len(ids)); err != nil {
+		return nil, cancelled(ctx, err)
+	}
+	if len(ids) == 1 {
+		return r.logits, nil
+	}
+	r.shown = appendRows(r.shown[:0], r.wide, r.spec.Vocab)
+	return r.shown[len(r.shown)-len(ids):], nil
+}
+
+// feedEach is FeedRows, token by token.
+func (r *runner) feedEach(ctx context.Context, ids []int32) ([]sample.Logits, error) {
+	if err := r.openWide(len(ids)); err != nil {
+		return nil, err
+	}
+	row := len(r.last.Bytes())
+	for i := range ids {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := r.feedChunk(ids[i:i+1], 1); err != nil {
+			return nil, cancelled(ctx, err)
+		}
+		copy(r.wide.Bytes()[i*row:], r.last.Bytes())
+	}
+	r.shown = appendRows(r.shown[:0], r.wide, r.spec.Vocab)
+	return r.shown, nil
+}
+
+// fits says whether the single row has room for ids.
+func (r *runner) fits(ids []int32) error {
+	if r.lengths[0]+len(ids) > r.capacity {
+		return fmt.Errorf("engine: feed %d tokens: %d of %d are taken", len(ids), r.lengths[0], r.capacity)
+	}
+	return nil
+}
+
+// feedChunk runs one chunk of the single row, with logits for the last rows of its tokens.
+func (r *runner) feedChunk(ids []int32, rows int) error {
 	first, n := r.lengths[0], len(ids)
 	start := first // where in the ids tensor the new ones go
 	if r.cache != nil {
@@ -248,7 +310,7 @@ func (r *runner) feedChunk(ids []int32) error {
 			return err
 		}
 	}
-	if err := r.run(start+n, n); err != nil {
+	if err := r.run(start+n, n, rows); err != nil {
 		return err
 	}
 	r.lengths[0] += n
@@ -256,8 +318,9 @@ func (r *runner) feedChunk(ids []int32) error {
 	return nil
 }
 
-// run computes the n tokens a row that were laid out, added of them new, and leaves the logits of the last in r.last.
-func (r *runner) run(n, added int) error {
+// run computes the n tokens a row that were laid out, added of them new, and leaves the logits of the last in r.last, or those of the last
+// rows at the end of r.wide.
+func (r *runner) run(n, added, rows int) error {
 	r.call.SetInput(r.at.ids, r.ids)
 	if r.mask != nil {
 		r.call.SetInput(r.at.mask, r.mask)
@@ -276,15 +339,7 @@ func (r *runner) run(n, added int) error {
 	if r.branch != nil {
 		r.branch[0] = r.lengths[0] > 0
 	}
-	if r.wanted != nil {
-		r.wanted[0] = int64(n - 1)
-	}
-	if n == 1 || r.spec.LastRowOnly || r.spec.NumLogits != "" || r.wanted != nil {
-		r.call.SetOutput(r.at.logits, r.last)
-		if err := r.call.Run(r.cancel); err != nil {
-			return err
-		}
-	} else if err := r.runWide(n); err != nil {
+	if err := r.runLogits(n, rows); err != nil {
 		return err
 	}
 	if r.cache != nil {
@@ -293,31 +348,53 @@ func (r *runner) run(n, added int) error {
 	return nil
 }
 
-// runWide runs with logits for all n tokens of the single row, and copies the last ones to r.last.
-func (r *runner) runWide(n int) error {
-	element := elementType(r.spec.LogitsType)
-	row := r.spec.Vocab * element.Size()
-	if r.wide == nil {
-		rows := r.chunk
-		if r.cache == nil {
-			rows = r.capacity
+// runLogits asks for the logits of the last rows of n tokens and runs. A graph that cannot be asked gives all n.
+func (r *runner) runLogits(n, rows int) error {
+	given := rows
+	switch {
+	case r.wanted != nil:
+		if err := r.wanted.Reshape(int64(rows)); err != nil {
+			return err
 		}
-		var err error
-		if r.wide, err = r.env.NewBuffer(rows * row); err != nil {
+		for i, wanted := 0, ort.View[int64](r.wanted); i < rows; i++ {
+			wanted[i] = int64(n - rows + i)
+		}
+	case r.keep != nil:
+		r.keep[0] = int64(rows)
+	case !r.spec.LastRowOnly:
+		given = n
+	}
+	if given == 1 {
+		r.call.SetOutput(r.at.logits, r.last)
+		return r.call.Run(r.cancel)
+	}
+	if err := r.openWide(given); err != nil {
+		return err
+	}
+	r.call.SetOutput(r.at.logits, r.wide)
+	err := r.call.Run(r.cancel)
+	if err == nil && rows == 1 {
+		all := r.wide.Bytes()
+		copy(r.last.Bytes(), all[len(all)-len(r.last.Bytes()):])
+	}
+	return err
+}
+
+// openWide makes room for the logits of n tokens of the single row.
+func (r *runner) openWide(n int) (err error) {
+	if r.wide == nil {
+		most := rowsMax
+		if r.wanted == nil && r.keep == nil && !r.spec.LastRowOnly {
+			if most = max(r.chunk, rowsMax); r.cache == nil {
+				most = max(r.capacity, rowsMax)
+			}
+		}
+		// Pages that no run writes to take no memory.
+		if r.wide, err = r.env.NewTensor(elementType(r.spec.LogitsType), 1, int64(most), int64(r.spec.Vocab)); err != nil {
 			return err
 		}
 	}
-	v, err := r.wide.Tensor(element, 0, 1, int64(n), int64(r.spec.Vocab))
-	if err != nil {
-		return err
-	}
-	r.call.SetOutput(r.at.logits, v)
-	err = r.call.Run(r.cancel)
-	if err == nil {
-		copy(r.last.Bytes(), r.wide.Bytes()[(n-1)*row:n*row])
-	}
-	r.call.SetOutput(r.at.logits, r.last)
-	return errors.Join(err, v.Close())
+	return r.wide.Reshape(1, int64(n), int64(r.spec.Vocab))
 }
 
 // closeWide gives the memory of a prompt's logits back. Graphs without a cache need it again at each step and keep it.
@@ -334,15 +411,13 @@ func (r *runner) Close() error {
 	if r.call != nil {
 		errs = append(errs, r.call.Close())
 	}
-	for _, v := range append([]*ort.Value{r.ids, r.mask, r.positions, r.last}, r.extra...) {
+	for _, v := range append([]*ort.Value{r.ids, r.mask, r.positions, r.wide, r.last}, r.extra...) {
 		if v != nil {
 			errs = append(errs, v.Close())
 		}
 	}
-	for _, b := range []*ort.Buffer{r.small, r.wide} {
-		if b != nil {
-			errs = append(errs, b.Close())
-		}
+	if r.small != nil {
+		errs = append(errs, r.small.Close())
 	}
 	return errors.Join(errs...)
 }
