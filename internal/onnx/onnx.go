@@ -81,7 +81,7 @@ type Tensor struct {
 	Type   DataType
 	Dims   []int64
 	Inline int64 // bytes stored in the file itself
-	Raw    Span  // where these bytes lie, if as raw data
+	Raw    Span  // where these bytes lie, if as raw data or packed float32, which is the same
 	// External says where the bytes lie when they are in another file.
 	External *External
 	Span     Span

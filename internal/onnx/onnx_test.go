@@ -122,6 +122,35 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
+// Floats that are stored as such lie as raw ones do, unless they are stored one by one.
+func TestPackedFloats(t *testing.T) {
+	values := []byte{0, 0, 128, 63, 0, 0, 0, 64} // 1, 2
+	head := []byte{8, 2, 16, 1}                  // shape [2], float32
+	for _, test := range []struct {
+		name   string
+		tensor []byte
+		raw    bool
+	}{
+		{"packed", append(append([]byte{}, head...), append([]byte{4<<3 | 2, 8}, values...)...), true},
+		{"the type at last", append(append([]byte{8, 2, 4<<3 | 2, 8}, values...), 16, 1), true},
+		{"one by one", append(append([]byte{}, head...), append(append([]byte{4<<3 | 5}, values[:4]...), append([]byte{4<<3 | 5}, values[4:]...)...)...), false},
+		{"too few", append(append([]byte{}, head...), append([]byte{4<<3 | 2, 4}, values[:4]...)...), false},
+		{"doubles", append([]byte{8, 1, 16, 11, 4<<3 | 2, 8}, values...), false},
+	} {
+		graph := protowire.AppendBytes(protowire.AppendTag(nil, 5, protowire.BytesType), test.tensor)
+		file := protowire.AppendBytes(protowire.AppendTag(nil, 7, protowire.BytesType), graph)
+		m, err := read(file)
+		if err != nil {
+			t.Errorf("%s: %v", test.name, err)
+			continue
+		}
+		raw := m.Graph.Initializers[0].Raw
+		if got := raw != (onnx.Span{}); got != test.raw || got && !bytes.Equal(file[raw.At:raw.End], values) {
+			t.Errorf("%s: raw data at %+v, want some: %v", test.name, raw, test.raw)
+		}
+	}
+}
+
 func TestMalformed(t *testing.T) {
 	tensor := func(x onnxtest.Tensor) []byte { return onnxtest.Encode(onnxtest.Graph{Tensors: []onnxtest.Tensor{x}}) }
 	outside := func(entries ...[2]string) []byte {

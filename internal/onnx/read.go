@@ -305,6 +305,7 @@ func (p *parser) tensor(x field) (*Tensor, error) {
 		return nil, err
 	}
 	t, at, raw := &Tensor{Span: Span{p.pos, x.end}}, p.pos, int64(-1)
+	var floats Span
 	outside, entries := false, map[string]string{}
 	err := p.each(x.end, func(x field) (err error) {
 		switch x.num {
@@ -319,6 +320,9 @@ func (p *parser) tensor(x field) (*Tensor, error) {
 			}
 		case 4, 6, 10, 11:
 			t.Inline += x.end - p.pos
+			if x.num == 4 {
+				floats = Span{p.pos, x.end}
+			}
 		case 8:
 			t.Name, err = p.string(x)
 		case 9:
@@ -342,6 +346,9 @@ func (p *parser) tensor(x field) (*Tensor, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if size, err := t.Size(); raw < 0 && t.Type == Float32 && err == nil && floats.End-floats.At == size && t.Inline == size {
+		t.Raw = floats // packed floats lie as raw ones do
 	}
 	if !outside {
 		return t, t.checkInline(raw)
