@@ -48,6 +48,7 @@ type Options struct {
 	Providers []ort.Provider // in order of preference; none is the CPU
 	Spin      *bool          // whether idle threads wait actively between steps; nil is yes
 	Kernels   Kernels        // who computes on the CPU; the zero value is our own kernels where they are right
+	HalfCache bool           // keys and values in float16: half the memory, and less to read at each token; only with our kernels
 	Force     bool           // open even if memory seems too small
 	NoText    bool           // no tokenizer and no template: requests carry Tokens and ask for TokensOnly
 	Log       zerolog.Logger

@@ -22,8 +22,8 @@ const (
 
 // derived is a graph for our kernels, planned before anything is loaded.
 type derived struct {
-	plan  *derive.Plan
-	graph *model.File
+	plan    *derive.Plan
+	tensors *model.Tensors // open until the weights are packed
 }
 
 // planKernels derives the graph where that can be done; m.kernels says why not.
@@ -32,20 +32,20 @@ func (m *Model) planKernels(files model.Files, o Options) error {
 		m.kernels = "off"
 		return nil
 	}
-	graph, file, err := files.ReadGraph()
+	graph, tensors, err := files.ReadGraph()
 	if err != nil {
 		return err
 	}
-	plan, err := derive.Derive(graph, m.spec, derive.Options{})
+	plan, err := derive.Derive(graph, m.spec, derive.Options{Read: tensors.Read, HalfCache: o.HalfCache})
 	if err != nil {
 		m.kernels = err.Error()
-		err = errors.Join(file.Close())
+		closing := tensors.Close()
 		if errors.Is(err, derive.ErrNothing) {
-			return nil
+			err = nil
 		}
-		return err
+		return errors.Join(err, closing)
 	}
-	m.packed = &derived{plan, file}
+	m.packed = &derived{plan, tensors}
 	spec := *m.spec
 	plan.Describe(&spec)
 	m.spec = &spec
@@ -55,11 +55,15 @@ func (m *Model) planKernels(files model.Files, o Options) error {
 // openDerived packs the weights and opens the derived graph over them.
 func (m *Model) openDerived(files model.Files, options ort.SessionOptions) error {
 	d := m.packed
-	w, err := loadWeights(m.env, files, d.graph, d.plan, m.threads, m.context)
+	w, err := loadWeights(m.env, d.tensors, d.plan, m.threads, m.context)
 	if err != nil {
 		return err
 	}
-	bytes, err := onnx.Write(d.plan.Model, d.graph)
+	var bytes []byte
+	graph, err := d.tensors.Graph()
+	if err == nil {
+		bytes, err = onnx.Write(d.plan.Model, graph)
+	}
 	if err != nil {
 		w.Close()
 		return fmt.Errorf("engine: derive the graph of %s: %w", name(files), err)
@@ -98,10 +102,8 @@ func (m *Model) checkDerived() error {
 
 // closeDerived closes what planning opened.
 func (m *Model) closeDerived() error {
-	if m.packed == nil || m.packed.graph == nil {
+	if m.packed == nil {
 		return nil
 	}
-	err := m.packed.graph.Close()
-	m.packed.graph = nil
-	return err
+	return m.packed.tensors.Close()
 }

@@ -217,3 +217,29 @@ func TestKernelsBadScale(t *testing.T) {
 		t.Errorf("got %v, want %v", err, cpu.ErrScale)
 	}
 }
+
+// A float16 cache changes the logits about as much as activations of 8 bits do.
+func TestHalfCache(t *testing.T) {
+	open := func(o Options) *Model {
+		m, err := OpenFS(ortest.Env(t), tiny.FS(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { m.Close() })
+		return m
+	}
+	rows := func(m *Model) [][]float32 {
+		got, err := m.probe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	whole, half := open(Options{}), open(Options{HalfCache: true})
+	if half.Spec().KVType != "float16" || whole.Spec().KVType != "float32" {
+		t.Fatalf("got caches of %s and %s; want float32 and float16", whole.Spec().KVType, half.Spec().KVType)
+	}
+	if a := compare(rows(whole), rows(half)); a.Error > 0.1 || a.Error == 0 {
+		t.Errorf("got %v; want what 8-bit activations make of a little rounding, an error of at most 0.1, and some", a)
+	}
+}

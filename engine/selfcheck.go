@@ -140,7 +140,7 @@ func (m *Model) beginCheck(files model.Files, o Options) (check, error) {
 	if m.packed == nil || files.Dir == "" { // the embedded model is checked by the tests
 		return check{}, nil
 	}
-	c := check{file: checkFile(fingerprint(m.env, files))}
+	c := check{file: checkFile(fingerprint(m.env, files, o.HalfCache))}
 	if a, known := recall(c.file); known {
 		if !a.ok() {
 			m.kernels = "they were compared with the original graph: " + a.String()
@@ -187,12 +187,12 @@ func (m *Model) replan(files model.Files, o Options) (err error) {
 }
 
 // fingerprint names a model's files and everything that a derived graph depends on, "" where they do not lie on disk.
-func fingerprint(env *ort.Env, files model.Files) string {
+func fingerprint(env *ort.Env, files model.Files, half bool) string {
 	if files.Dir == "" {
 		return ""
 	}
 	h := sha256.New()
-	fmt.Fprintln(h, checked, derive.Domain, cpu.Rung(), env.Version())
+	fmt.Fprintln(h, checked, derive.Domain, cpu.Rung(), env.Version(), half)
 	for i, file := range append([]string{files.Graph}, files.Data...) {
 		path, err := filepath.EvalSymlinks(files.Path(file))
 		if err != nil {

@@ -3,7 +3,6 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,8 +17,7 @@ import (
 
 // weights is what the operators of a derived graph read: packed matrices in huge pages, and lists of floats.
 type weights struct {
-	files   model.Files
-	open    map[string]*model.File // by name
+	tensors *model.Tensors
 	tiles   *ort.Buffer
 	floats  *ort.Buffer
 	mapped  []mapping
@@ -30,15 +28,9 @@ type weights struct {
 }
 
 // loadWeights packs what the plan asks for, on so many threads, straight from the model's files.
-func loadWeights(env *ort.Env, files model.Files, graph *model.File, plan *derive.Plan, threads, context int) (*weights, error) {
-	w := &weights{files: files, open: map[string]*model.File{files.Graph: graph}, context: context}
-	err := w.load(env, plan, threads)
-	for name, f := range w.open {
-		if name != files.Graph {
-			err = errors.Join(err, f.Close())
-		}
-	}
-	if err != nil {
+func loadWeights(env *ort.Env, tensors *model.Tensors, plan *derive.Plan, threads, context int) (*weights, error) {
+	w := &weights{tensors: tensors, context: context}
+	if err := w.load(env, plan, threads); err != nil {
 		w.Close()
 		return nil, err
 	}
@@ -78,47 +70,6 @@ func (w *weights) load(env *ort.Env, plan *derive.Plan, threads int) error {
 	return w.pack(plan.Matrices, work, threads)
 }
 
-// tensorFile is where a tensor's bytes begin, and in which file.
-func (w *weights) tensorFile(t *onnx.Tensor) (*model.File, int64, error) {
-	if t.External == nil {
-		size, err := t.Size()
-		if err != nil {
-			return nil, 0, err
-		}
-		if t.Raw.End-t.Raw.At != size {
-			return nil, 0, fmt.Errorf("engine: read tensor %q: its %d bytes are not stored as raw data", t.Name, size)
-		}
-		return w.open[w.files.Graph], t.Raw.At, nil
-	}
-	name, err := w.files.DataFile(t)
-	if err != nil {
-		return nil, 0, err
-	}
-	f := w.open[name]
-	if f == nil {
-		if f, err = w.files.OpenFile(name); err != nil {
-			return nil, 0, err
-		}
-		w.open[name] = f
-	}
-	return f, t.External.Offset, nil
-}
-
-// read fills b with a tensor's bytes from offset on.
-func (w *weights) read(b []byte, t *onnx.Tensor, offset int64) error {
-	f, at, err := w.tensorFile(t)
-	if err != nil {
-		return err
-	}
-	if n, err := f.ReadAt(b, at+offset); n < len(b) {
-		if err == nil || err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return fmt.Errorf("engine: read tensor %q from %s: %w", t.Name, f.Name, err)
-	}
-	return nil
-}
-
 // inline copies the small weights that stay with the runtime into the graph.
 func (w *weights) inline(g *onnx.Graph) error {
 	for i := range g.Initializers {
@@ -131,7 +82,7 @@ func (w *weights) inline(g *onnx.Graph) error {
 			return err
 		}
 		t.Data = make([]byte, size)
-		if err := w.read(t.Data, t, 0); err != nil {
+		if err := w.tensors.ReadAt(t.Data, t, 0); err != nil {
 			return err
 		}
 		t.Span = onnx.Span{}
@@ -143,6 +94,11 @@ func (w *weights) inline(g *onnx.Graph) error {
 func (w *weights) loadFloats(env *ort.Env, list []derive.Floats) error {
 	counts, total := make([]int, len(list)), 0
 	for i, f := range list {
+		if f.Table != nil {
+			counts[i] = w.context * len(f.Table.Frequencies)
+			total += (counts[i] + 15) &^ 15
+			continue
+		}
 		n, err := f.Tensor.Elements()
 		if err != nil {
 			return err
@@ -159,7 +115,9 @@ func (w *weights) loadFloats(env *ort.Env, list []derive.Floats) error {
 	}
 	b := w.floats.Bytes()
 	for i, f := range list {
-		if err := w.read(b[:counts[i]*4], f.Tensor, 0); err != nil {
+		if f.Table != nil {
+			copy(floatsOf(b[:counts[i]*4]), f.Table.Rows(w.context))
+		} else if err := w.tensors.ReadAt(b[:counts[i]*4], f.Tensor, 0); err != nil {
 			return err
 		}
 		w.lists = append(w.lists, unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), counts[i]))
@@ -172,7 +130,7 @@ func (w *weights) loadFloats(env *ort.Env, list []derive.Floats) error {
 func (w *weights) describe(env *ort.Env, m derive.Matrix) (cpu.Packed, error) {
 	p := cpu.Packed{Matrix: cpu.Matrix{Outputs: m.Outputs, Inputs: m.Inputs, Block: m.Block, Bits: m.Bits}}
 	if m.Bits == 32 {
-		f, at, err := w.tensorFile(m.Weights)
+		f, at, err := w.tensors.Place(m.Weights)
 		if err != nil {
 			return p, err
 		}
@@ -210,7 +168,7 @@ func (w *weights) sameZeros(m derive.Matrix) (bool, error) {
 		return false, err
 	}
 	b := make([]byte, size)
-	if err := w.read(b, m.Zeros, 0); err != nil {
+	if err := w.tensors.ReadAt(b, m.Zeros, 0); err != nil {
 		return false, err
 	}
 	want := byte(1) << (m.Bits - 1)
@@ -248,15 +206,6 @@ func cutPacking(matrix, at int, m derive.Matrix, c cpu.Matrix) []packing {
 }
 
 func (w *weights) pack(matrices []derive.Matrix, work []packing, threads int) error {
-	for _, m := range matrices { // files are opened before the threads start
-		for _, t := range []*onnx.Tensor{m.Codes, m.Scales, m.Zeros, m.Weights} {
-			if t != nil {
-				if _, _, err := w.tensorFile(t); err != nil {
-					return err
-				}
-			}
-		}
-	}
 	var next atomic.Int64
 	errs := make([]error, max(threads, 1))
 	var group sync.WaitGroup
@@ -283,7 +232,7 @@ type packBuffers struct{ codes, scales, zeros []byte }
 func (w *weights) piece(into *[]byte, t *onnx.Tensor, from, to, rowBytes int) ([]byte, error) {
 	n := (to - from) * rowBytes
 	*into = slices.Grow((*into)[:0], n)[:n]
-	return *into, w.read(*into, t, int64(from)*int64(rowBytes))
+	return *into, w.tensors.ReadAt(*into, t, int64(from)*int64(rowBytes))
 }
 
 func (w *weights) packOne(m derive.Matrix, p packing, b *packBuffers) error {
@@ -335,7 +284,7 @@ func (w *weights) packFloats(m derive.Matrix, c cpu.Matrix, p packing, into []by
 	} else {
 		var f *model.File
 		var at int64
-		if f, at, err = w.tensorFile(m.Weights); err != nil {
+		if f, at, err = w.tensors.Place(m.Weights); err != nil {
 			return err
 		}
 		var mapped mapping

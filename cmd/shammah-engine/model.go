@@ -33,6 +33,7 @@ func modelFlags() []cli.Flag {
 		&cli.IntFlag{Name: "threads", Aliases: []string{"t"}, Usage: "`N` threads compute", DefaultText: "one for each physical core"},
 		&cli.IntFlag{Name: "context", Aliases: []string{"c"}, Usage: "`TOKENS` that prompt and answer may have together", DefaultText: "4096, or the model's maximum if smaller"},
 		&cli.StringFlag{Name: "kernels", Value: "auto", Usage: "`WHOSE` matrix products on the CPU: auto (this program's own, where they are right) or off (the runtime's)"},
+		&cli.StringFlag{Name: "cache", Usage: "`TYPE` of keys and values: f32 or f16 (half the memory; only with this program's own kernels)", DefaultText: "the graph's own"},
 		&cli.BoolFlag{Name: "exact", Usage: "the model's graph as it is, with float32 activations: slower, for comparisons"},
 		&cli.BoolFlag{Name: "pull", Usage: "download the model if it is not here, without asking"},
 		&cli.BoolFlag{Name: "force", Usage: "try even if memory seems too small"},
@@ -142,6 +143,13 @@ func openWith(env *ort.Env, c *cli.Context, dir string, candidate provider.Candi
 		o.Kernels = engine.KernelsExact
 	case k == "off":
 		o.Kernels = engine.KernelsOff
+	}
+	switch k := c.String("cache"); k {
+	case "", "f32":
+	case "f16":
+		o.HalfCache = true
+	default:
+		return nil, fmt.Errorf("%w: --cache is %q, expected f32 or f16", errUsage, k)
 	}
 	if candidate.Name != provider.CPU {
 		o.Providers = []ort.Provider{candidate.Provider}

@@ -98,13 +98,13 @@ func describe(c *cli.Context, name string) (spec *model.Spec, signature model.Si
 
 // planKernels says what a derived graph would compute, and counts its memory.
 func planKernels(spec *model.Spec) (lines []string, err error) {
-	graph, file, err := spec.ReadGraph()
+	graph, tensors, err := spec.ReadGraph()
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	defer tensors.Close()
 	total := len(graph.Graph.Nodes)
-	p, err := derive.Derive(graph, spec, derive.Options{})
+	p, err := derive.Derive(graph, spec, derive.Options{Read: tensors.Read})
 	if errors.Is(err, derive.ErrNothing) {
 		return []string{"the runtime's alone: " + err.Error()}, nil
 	}

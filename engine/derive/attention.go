@@ -20,6 +20,35 @@ func (d *deriver) attend() {
 	for i, n := range fresh {
 		d.replaced[i] = n
 	}
+	if d.half {
+		d.halve()
+	}
+}
+
+// attentionOp is the operator for the cache's type.
+func (d *deriver) attentionOp() string {
+	if d.half || d.spec.KVType == "float16" {
+		return "AttentionHalf"
+	}
+	return "Attention"
+}
+
+// halve makes the cache one of float16.
+func (d *deriver) halve() {
+	cache := map[string]bool{}
+	for i := range d.spec.Past {
+		for _, name := range []string{d.spec.Past[i].Key, d.spec.Past[i].Value, d.spec.Present[i].Key, d.spec.Present[i].Value} {
+			cache[name] = true
+		}
+	}
+	for _, list := range [][]onnx.Value{d.graph.Inputs, d.graph.Outputs} {
+		for i, v := range list {
+			if cache[v.Name] {
+				list[i] = onnx.Value{Name: v.Name, Type: onnx.Float16, Shape: v.Shape}
+			}
+		}
+	}
+	d.plan.Half = true
 }
 
 // attention is a GroupQueryAttention node as one of the kernels; why says what they cannot do.
@@ -54,10 +83,7 @@ func (d *deriver) attention(n *onnx.Node) (made *onnx.Node, why string) {
 			return nil, "it gives out its scores"
 		}
 	}
-	made = &onnx.Node{Name: n.Name, Op: "Attention", Domain: Domain, Inputs: n.Inputs[:7], Outputs: n.Outputs[:3]}
-	if d.spec.KVType == "float16" {
-		made.Op = "AttentionHalf"
-	}
+	made = &onnx.Node{Name: n.Name, Op: d.attentionOp(), Domain: Domain, Inputs: n.Inputs[:7], Outputs: n.Outputs[:3]}
 	set := func(name string, v int) {
 		made.Attributes = append(made.Attributes, onnx.Attribute{Name: name, Int: int64(v)})
 	}

@@ -8,6 +8,7 @@ package derive
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/shammah/shammah-engine/engine/model"
 	"github.com/shammah/shammah-engine/internal/onnx"
@@ -30,6 +31,8 @@ type Plan struct {
 	Kept     []Kept // what stays with the runtime
 	Nodes    int    // that the kernels compute
 	Rows     bool   // the graph has RowsInput
+	Half     bool   // the cache is float16, though it is not in the original
+	Shared   bool   // past and present are one buffer, though they are not in the original
 }
 
 // Matrix is a weight matrix (outputs, inputs) to be packed from tensors of the original.
@@ -44,15 +47,20 @@ type Matrix struct {
 	Transposed      bool         // Weights are (inputs, outputs)
 }
 
-// Floats is a list of floats that a node needs.
-type Floats struct{ Tensor *onnx.Tensor }
+// Floats is a list of floats that a node needs: a tensor of the original, or a table.
+type Floats struct {
+	Tensor *onnx.Tensor
+	Table  *Table
+}
 
 // Kept is a node that the runtime still computes although the kernels have an operator for it.
 type Kept struct{ Node, Op, Why string }
 
 // Options say what may be derived.
 type Options struct {
-	KeepAttention bool // leave attention to the runtime
+	HalfCache     bool                                 // keys and values in float16, where attention is the kernels'
+	KeepAttention bool                                 // leave attention to the runtime
+	Read          func(t *onnx.Tensor) ([]byte, error) // the bytes of a small constant; nil: attention of plain nodes stays
 }
 
 // Derive plans the graph of m for the model that spec describes. m is edited; it must have been read for this alone.
@@ -61,11 +69,25 @@ func Derive(m *onnx.Model, spec *model.Spec, o Options) (*Plan, error) {
 	if len(m.Functions) > 0 {
 		return nil, fmt.Errorf("derive: the graph has functions of its own: %w", ErrNothing)
 	}
-	d := &deriver{plan: &Plan{Model: m}, graph: m.Graph, spec: spec, matrices: map[string]int{}, floats: map[string]int{}, linears: map[string]*linear{}}
+	d := &deriver{half: o.HalfCache, plan: &Plan{Model: m}, graph: m.Graph, spec: spec, before: map[int][]onnx.Node{}, matrices: map[string]int{}, floats: map[string]int{}, linears: map[string]*linear{}}
 	d.index()
 	d.findLinears()
 	if len(d.linears) == 0 {
 		return nil, fmt.Errorf("derive: %w", ErrNothing)
+	}
+	var unfused []Unfused
+	if !o.KeepAttention && !spec.Shared && len(spec.Past) > 0 && o.Read != nil {
+		found, err := FindUnfused(m, spec, o.Read)
+		switch {
+		case errors.Is(err, ErrUnfused):
+			d.plan.Kept = append(d.plan.Kept, Kept{"attention", "Concat", err.Error()})
+		case err != nil:
+			return nil, err
+		case spec.Mask == "" || spec.Combined:
+			d.plan.Kept = append(d.plan.Kept, Kept{"attention", "Concat", "the graph has no mask, or keys and values in one tensor"})
+		default:
+			unfused = found
+		}
 	}
 	d.findHead()
 	d.gate()
@@ -74,8 +96,13 @@ func Derive(m *onnx.Model, spec *model.Spec, o Options) (*Plan, error) {
 	if !o.KeepAttention && spec.Shared {
 		d.attend()
 	}
+	unused := UnusedInputs(m.Graph, unfused)
+	if unfused != nil {
+		d.fuse(unfused)
+	}
 	d.asRows()
 	d.apply()
+	d.dropInputs(unused)
 	if err := d.sweep(); err != nil {
 		return nil, err
 	}
@@ -86,6 +113,7 @@ func Derive(m *onnx.Model, spec *model.Spec, o Options) (*Plan, error) {
 // deriver gathers what is found; nothing is changed before apply.
 type deriver struct {
 	plan  *Plan
+	half  bool // the cache becomes float16
 	graph *onnx.Graph
 	spec  *model.Spec
 
@@ -98,9 +126,8 @@ type deriver struct {
 
 	linears  map[string]*linear // by output
 	order    []*linear
-	replaced map[int]*onnx.Node // what takes a node's place; nil: nothing
-	before   []onnx.Node        // new nodes before the one at beforeAt
-	beforeAt int
+	replaced map[int]*onnx.Node  // what takes a node's place; nil: nothing
+	before   map[int][]onnx.Node // new nodes before an old one; -1: before all
 }
 
 // index finds who makes and who reads each tensor.
@@ -190,7 +217,7 @@ func (d *deriver) addFloats(t *onnx.Tensor) int {
 	i, known := d.floats[t.Name]
 	if !known {
 		i = len(d.plan.Floats)
-		d.plan.Floats = append(d.plan.Floats, Floats{t})
+		d.plan.Floats = append(d.plan.Floats, Floats{Tensor: t})
 		d.floats[t.Name] = i
 	}
 	return i
@@ -213,13 +240,13 @@ func (d *deriver) addMatrix(m Matrix) int {
 	return i
 }
 
+func (d *deriver) addBefore(at int, n onnx.Node) { d.before[at] = append(d.before[at], n) }
+
 // apply puts the new nodes in the places of old ones.
 func (d *deriver) apply() {
-	nodes := make([]onnx.Node, 0, len(d.graph.Nodes))
+	nodes := append(make([]onnx.Node, 0, len(d.graph.Nodes)), d.before[-1]...)
 	for i := range d.graph.Nodes {
-		if len(d.before) > 0 && i == d.beforeAt {
-			nodes = append(nodes, d.before...)
-		}
+		nodes = append(nodes, d.before[i]...)
 		n, changed := d.replaced[i]
 		switch {
 		case !changed:
@@ -232,10 +259,23 @@ func (d *deriver) apply() {
 	d.graph.Nodes = nodes
 }
 
+// dropInputs removes the positions, where nothing needs them any more.
+func (d *deriver) dropInputs(unused []string) {
+	if d.plan.Shared && slices.Contains(unused, d.spec.Positions) {
+		d.graph.Inputs = slices.DeleteFunc(d.graph.Inputs, func(v onnx.Value) bool { return v.Name == d.spec.Positions })
+	}
+}
+
 // Describe changes a description of the original into one of the derived graph.
 func (p *Plan) Describe(spec *model.Spec) {
 	if p.Rows {
 		spec.LogitsRows, spec.LastRowOnly = RowsInput, false
+	}
+	if p.Half {
+		spec.KVType = "float16"
+	}
+	if p.Shared {
+		spec.Shared, spec.Positions = true, ""
 	}
 	packed, kept := p.memory()
 	spec.SetWeights(kept, packed)
@@ -252,6 +292,9 @@ func (p *Plan) memory() (packed, kept int64) {
 		}
 	}
 	for _, f := range p.Floats {
+		if f.Table != nil {
+			continue
+		}
 		if size, err := f.Tensor.Size(); err == nil && size > 0 {
 			kept += size
 		}

@@ -19,11 +19,16 @@ func plan(t *testing.T, files model.Files, o derive.Options) (*derive.Plan, *mod
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, file, err := files.ReadGraph()
+	m, tensors, err := files.ReadGraph()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { file.Close() })
+	t.Cleanup(func() { tensors.Close() })
+	file, err := tensors.Graph()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Read = tensors.Read
 	p, err := derive.Derive(m, spec, o)
 	return p, file, err
 }

@@ -29,10 +29,9 @@ func (d *deriver) asRows() {
 		d.replaced[i] = nil
 	}
 	const rows = "shammah.rows"
-	d.before = append(d.before, onnx.Node{
+	d.addBefore(l.node, onnx.Node{
 		Name: rows, Op: "Gather", Inputs: []string{from, RowsInput}, Outputs: []string{rows}, Attributes: []onnx.Attribute{{Name: "axis", Int: 1}},
 	})
-	d.beforeAt = l.node
 	d.replaced[l.node].Inputs[0] = rows
 	d.graph.Inputs = append(d.graph.Inputs, onnx.Value{Name: RowsInput, Type: onnx.Int64, Shape: []onnx.Dim{{Size: -1, Symbol: "logits_rows"}}})
 	for i := range d.graph.Outputs {

@@ -121,45 +121,6 @@ func (f *Files) readGraph() error {
 	return nil
 }
 
-// ReadGraph reads the graph once more, for a caller that edits it, and answers the open file beside it.
-func (f Files) ReadGraph() (*onnx.Model, *File, error) {
-	file, err := f.OpenFile(f.Graph)
-	if err != nil {
-		return nil, nil, err
-	}
-	m, err := onnx.Read(file, file.Size)
-	if err != nil {
-		file.Close()
-		return nil, nil, f.fileError(f.Graph, "%v", err)
-	}
-	return m, file, nil
-}
-
-// File is an open file of a model, read at any place.
-type File struct {
-	io.ReaderAt
-	io.Closer
-	Name string // as messages call it
-	Size int64
-}
-
-// OpenFile opens a file of the model.
-func (f Files) OpenFile(name string) (*File, error) {
-	file, size, err := f.open(name)
-	if err != nil {
-		return nil, err
-	}
-	at, ok := file.(io.ReaderAt)
-	if !ok {
-		file.Close()
-		return nil, f.fileError(name, "its file system cannot read at a place")
-	}
-	return &File{at, file, f.label(name), size}, nil
-}
-
-// DataFile is the name of the file that holds an external tensor's bytes; Find has checked that they lie inside it.
-func (f Files) DataFile(t *onnx.Tensor) (string, error) { return f.dataName(t) }
-
 // findData lists the files of the graph's external data, and checks that each tensor lies inside one that the model may use.
 func (f *Files) findData() error {
 	sizes := map[string]int64{}
