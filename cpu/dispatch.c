@@ -1,4 +1,5 @@
 // The ladder: which kernels run on this machine, chosen once and kept in the only global of the package.
+#include "attention_kernels.h"
 #include "rungs.h"
 
 #include <math.h>
@@ -35,10 +36,13 @@ static bool saved(unsigned state) {
 #define STATE_AVX 0x06    // xmm, ymm
 #define STATE_AVX512 0xe6 // those, mask registers, and both parts of zmm
 
-static bool avx2_runs(void) { return saved(STATE_AVX) && cpuid(7).ebx & bit_AVX2 && cpuid(1).ecx & bit_FMA; }
+static bool avx2_runs(void) {
+    return saved(STATE_AVX) && cpuid(7).ebx & bit_AVX2 && cpuid(1).ecx & bit_FMA && cpuid(1).ecx & bit_F16C;
+}
 
 static bool avx512_runs(void) {
-    return saved(STATE_AVX512) && cpuid(7).ebx & bit_AVX512F && cpuid(7).ebx & bit_AVX512BW;
+    const unsigned wanted = bit_AVX512F | bit_AVX512BW | bit_AVX512VL; // F implies FMA and F16C
+    return saved(STATE_AVX512) && (cpuid(7).ebx & wanted) == wanted;
 }
 #endif
 
@@ -48,7 +52,7 @@ static const struct cpu_rung ladder[] = {
 #if defined(__x86_64__)
     {"avx512", avx512_runs, cpu_argmax_f32_avx512, cpu_argmax_f16_avx512, cpu_topk_avx512, cpu_softmax_avx512,
      &cpu_attention_avx512},
-    {"avx2", avx2_runs, cpu_argmax_f32_avx2, cpu_argmax_f16_avx2, cpu_topk_avx2, cpu_softmax_avx2, &cpu_attention_plain},
+    {"avx2", avx2_runs, cpu_argmax_f32_avx2, cpu_argmax_f16_avx2, cpu_topk_avx2, cpu_softmax_avx2, &cpu_attention_avx2},
 #elif defined(__aarch64__) // NEON is part of the architecture
     {"neon", always, cpu_argmax_f32_neon, cpu_argmax_f16_neon, cpu_topk_neon, cpu_softmax_neon, &cpu_attention_plain},
 #endif
