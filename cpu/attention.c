@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define PART_ROWS 126 // rows of a part: enough to make packing the keys cheap, few enough for their states to stay in cache
+#define STREAM 32     // keys whose values are added before the next ones'
 #define APPEND 32     // tokens that one part appends
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
@@ -109,6 +110,11 @@ size_t cpu_attend_local(const cpu_attention *a, const cpu_sequence *s) {
     return floats * sizeof(float);
 }
 
+static const float *query(const struct part *p, size_t row) {
+    const size_t group = group_of(p->a), head = p->head * group + row % group;
+    return p->s->q + (p->token + row / group) * p->s->q_stride + head * p->a->head_dim;
+}
+
 // Rotates the part's queries and lays them out in tiles.
 static void load_queries(struct part *p) {
     const cpu_attention *a = p->a;
@@ -116,7 +122,10 @@ static void load_queries(struct part *p) {
     const float factor = a->softcap > 0 ? a->scale / a->softcap : a->scale * LOG2E;
     for (size_t r = 0; r < p->rows; r++) {
         const size_t token = p->token + r / group;
-        const float *x = p->s->q + token * p->s->q_stride + (p->head * group + r % group) * dim;
+        const float *x = query(p, r);
+        for (size_t i = 0; r + 4 < p->rows && i < dim; i += 16) {
+            __builtin_prefetch(query(p, r + 4) + i);
+        }
         float rotated[CPU_ATTENTION_DIM], *to = p->q + r / tile * tile * dim + r % tile;
         p->rung->rotate(a, x, p->s->past + token, factor, rotated);
         for (size_t i = 0; i < dim; i++) {
@@ -181,7 +190,12 @@ static void attend_tile(const struct part *p, const struct block *b, const struc
         }
     }
     if (all.from < all.to) {
-        p->rung->mix(p->scores, rows, all.from, all.to, values, half, dim, states);
+        // Where the values come from memory: a few keys at a time, so that wide heads do not fetch them column by column.
+        const size_t step = p->rows <= p->rung->rows ? STREAM : KEYS;
+        for (size_t i = all.from, next; i < all.to; i = next) {
+            next = least(all.to, i + step);
+            p->rung->mix(p->scores, rows, i, next, values, half, dim, states);
+        }
         for (size_t r = 0; r < rows; r++) {
             p->rung->mix(p->scores + r * KEYS, 1, all.to, span[r].to, values, half, dim, states + r * stride);
         }

@@ -14,7 +14,7 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-#define PANEL 32 // packed keys: (keys/PANEL, dim, PANEL)
+#define PANEL 32    // packed keys: (keys/PANEL, dim, PANEL)
 
 // The lanes that hold elements from to to-1 where the first lane holds element i.
 INLINE __mmask16 lanes(size_t i, size_t from, size_t to) {
@@ -242,9 +242,9 @@ AVX512 static void weigh(float *s, size_t from, size_t to, float cap, float *sum
     _mm512_storeu_ps(sum, total);
 }
 
-// As many as 7 rows and 64 elements. last are the lanes of the last vector that there are.
-INLINE void mix_of(const float *w, size_t from, size_t to, const char *v, size_t dim, float *row, const size_t rows,
-                   const size_t width, __mmask16 last, const bool half) {
+// As many as 7 rows and 64 elements. last are the lanes of the last vector that there are; near is to be brought nearer meanwhile.
+INLINE void mix_of(const float *w, size_t from, size_t to, const char *v, size_t dim, float *row, const char *near,
+                   const size_t rows, const size_t width, __mmask16 last, const bool half) {
     const size_t stride = row_floats(dim);
     __m512 sum[7][4];
     UNROLL
@@ -260,6 +260,13 @@ INLINE void mix_of(const float *w, size_t from, size_t to, const char *v, size_t
         for (size_t c = 0; c < width; c++) {
             value[c] = sixteen(v + i * dim * (half ? 2 : 4), 16 * c, c + 1 < width ? 0xffff : last, half);
         }
+        UNROLL
+        for (size_t c = 0; c < width; c++) {
+            if (!half || c % 2 == 0) {
+                _mm_prefetch(near + (half ? 32 : 64) * c, _MM_HINT_T1);
+            }
+        }
+        near += half ? 128 : 256;
         UNROLL
         for (size_t r = 0; r < rows; r++) {
             const __m512 x = _mm512_set1_ps(w[r * KEYS + i]);
@@ -280,31 +287,32 @@ INLINE void mix_of(const float *w, size_t from, size_t to, const char *v, size_t
 
 #define MIX(n)                                                                                                                 \
     case n:                                                                                                                    \
-        mix_of(w, from, to, v, dim, row, n, width, last, half);                                                                \
+        mix_of(w, from, to, v, dim, row, near, n, width, last, half);                                                          \
         break;
 
 INLINE void mix_rows(const float *w, size_t rows, size_t from, size_t to, const char *v, size_t dim, float *row,
-                     const size_t width, __mmask16 last, const bool half) {
+                     const char *near, const size_t width, __mmask16 last, const bool half) {
     switch (rows) { MIX(1) MIX(2) MIX(3) MIX(4) MIX(5) MIX(6) MIX(7) }
 }
 
 INLINE void mix_all(const float *weights, size_t rows, size_t from, size_t to, const char *values, size_t dim, float *row,
                     const bool half) {
     for (size_t r = 0; from < to && r < rows; r += 7) {
-        const size_t n = rows - r < 7 ? rows - r : 7;
+        const size_t n = rows - r < 7 ? rows - r : 7, size = half ? 2 : 4;
         const float *w = weights + r * KEYS;
         for (size_t d = 0; d < dim; d += 64) {
             const size_t left = dim - d;
-            const char *v = values + d * (half ? 2 : 4);
+            // Each column of 64 elements brings its share of the keys behind nearer.
+            const char *v = values + d * size, *near = values + (to * dim + d * (to - from)) * size;
             float *o = row + r * row_floats(dim) + d;
             if (left > 48) {
-                mix_rows(w, n, from, to, v, dim, o, 4, lanes(48, 0, left), half);
+                mix_rows(w, n, from, to, v, dim, o, near, 4, lanes(48, 0, left), half);
             } else if (left > 32) {
-                mix_rows(w, n, from, to, v, dim, o, 3, lanes(32, 0, left), half);
+                mix_rows(w, n, from, to, v, dim, o, near, 3, lanes(32, 0, left), half);
             } else if (left > 16) {
-                mix_rows(w, n, from, to, v, dim, o, 2, lanes(16, 0, left), half);
+                mix_rows(w, n, from, to, v, dim, o, near, 2, lanes(16, 0, left), half);
             } else {
-                mix_rows(w, n, from, to, v, dim, o, 1, lanes(0, 0, left), half);
+                mix_rows(w, n, from, to, v, dim, o, near, 1, lanes(0, 0, left), half);
             }
         }
     }
@@ -332,13 +340,8 @@ AVX512 static void merge(float *row, const float *block, size_t dim) {
 }
 
 AVX512 static void finish(float *row, const float *sink, size_t dim, float *y) {
-    float *sum = row_sum(row, dim), top = *row_top(row, dim), share = 1;
-    for (size_t width = SUM_LANES / 2; width > 0; width /= 2) {
-        for (size_t i = 0; i < width; i++) {
-            sum[i] += sum[i + width];
-        }
-    }
-    float total = sum[0];
+    const float top = *row_top(row, dim);
+    float total = row_total(row_sum(row, dim)), share = 1;
     if (sink) {
         const float score = *sink * LOG2E, best = score > top ? score : top;
         __m512 part = _mm512_set1_ps(top - best), rest = exp2_avx512(_mm512_set1_ps(score - best));

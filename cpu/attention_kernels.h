@@ -16,6 +16,16 @@ static inline size_t row_floats(size_t dim) { return dim + ROW_EXTRA; }
 static inline float *row_sum(float *row, size_t dim) { return row + dim; }
 static inline float *row_top(float *row, size_t dim) { return row + dim + SUM_LANES; }
 
+// The total of the partial sums, which are overwritten.
+static inline float row_total(float *sum) {
+    for (size_t width = SUM_LANES / 2; width > 0; width /= 2) {
+        for (size_t i = 0; i < width; i++) {
+            sum[i] += sum[i + width];
+        }
+    }
+    return sum[0];
+}
+
 #define NO_SCORE -0x1.fffffep+127f // the top of an empty row; finite, so that no difference to it is NaN
 
 struct cpu_attention_rung {

@@ -157,13 +157,8 @@ static void merge(float *row, const float *block, size_t dim) {
 }
 
 static void finish(float *row, const float *sink, size_t dim, float *y) {
-    float *sum = row_sum(row, dim), top = *row_top(row, dim), share = 1;
-    for (size_t width = SUM_LANES / 2; width > 0; width /= 2) {
-        for (size_t i = 0; i < width; i++) {
-            sum[i] += sum[i + width];
-        }
-    }
-    float total = sum[0];
+    const float top = *row_top(row, dim);
+    float total = row_total(row_sum(row, dim)), share = 1;
     if (sink) {
         const float score = *sink * LOG2E, best = score > top ? score : top;
         share = exp2_plain(top - best);

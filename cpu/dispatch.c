@@ -1,4 +1,5 @@
 // The ladder: which kernels run on this machine, chosen once and kept in the only global of the package.
+#include "attention_kernels.h"
 #include "rungs.h"
 
 #include <math.h>
@@ -40,7 +41,8 @@ static bool avx2_runs(void) {
 }
 
 static bool avx512_runs(void) {
-    return avx2_runs() && saved(STATE_AVX512) && cpuid(7).ebx & bit_AVX512F && cpuid(7).ebx & bit_AVX512BW;
+    const unsigned wanted = bit_AVX512F | bit_AVX512BW | bit_AVX512VL;
+    return avx2_runs() && saved(STATE_AVX512) && (cpuid(7).ebx & wanted) == wanted;
 }
 
 static bool avx512vnni_runs(void) {
@@ -76,8 +78,8 @@ static const struct cpu_rung ladder[] = {
      &cpu_attention_avx512, &linear_avx512vnni},
     {"avx512", avx512_runs, cpu_argmax_f32_avx512, cpu_argmax_f16_avx512, cpu_topk_avx512, cpu_softmax_avx512,
      &cpu_attention_avx512, &linear_avx2},
-    {"avxvnni", avxvnni_runs, cpu_argmax_f32_avx2, cpu_argmax_f16_avx2, cpu_topk_avx2, cpu_softmax_avx2, &cpu_attention_plain, &linear_avxvnni},
-    {"avx2", avx2_runs, cpu_argmax_f32_avx2, cpu_argmax_f16_avx2, cpu_topk_avx2, cpu_softmax_avx2, &cpu_attention_plain, &linear_avx2},
+    {"avxvnni", avxvnni_runs, cpu_argmax_f32_avx2, cpu_argmax_f16_avx2, cpu_topk_avx2, cpu_softmax_avx2, &cpu_attention_avx2, &linear_avxvnni},
+    {"avx2", avx2_runs, cpu_argmax_f32_avx2, cpu_argmax_f16_avx2, cpu_topk_avx2, cpu_softmax_avx2, &cpu_attention_avx2, &linear_avx2},
 #elif defined(__aarch64__) // NEON is part of the architecture
     {"neondot", neondot_runs, cpu_argmax_f32_neon, cpu_argmax_f16_neon, cpu_topk_neon, cpu_softmax_neon, &cpu_attention_plain, &linear_neondot},
     {"neon", always, cpu_argmax_f32_neon, cpu_argmax_f16_neon, cpu_topk_neon, cpu_softmax_neon, &cpu_attention_plain, &linear_neon},

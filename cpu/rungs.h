@@ -2,7 +2,6 @@
 #ifndef SHAMMAH_CPU_RUNGS_H
 #define SHAMMAH_CPU_RUNGS_H
 
-#include "attention_kernels.h"
 #include "kernels.h"
 #include "tile.h"
 
@@ -14,8 +13,8 @@ struct cpu_rung {
     cpu_result (*topk)(const float *x, size_t n, size_t k, int32_t *index, float *value);
     // x is clean and top is its largest value, so that every exponent is at most 0.
     void (*softmax)(float *x, size_t n, float top, float scale);
-    const struct cpu_attention_rung *attention;
-    const struct linear_rung *linear;
+    const struct cpu_attention_rung *attention; // see attention_kernels.h
+    const struct linear_rung *linear;           // see tile.h
 };
 
 // The rung in use.
