@@ -22,24 +22,43 @@ type Report struct {
 	Results    []Result `json:"results"`
 }
 
-// JSON writes the report as one object.
+// JSON writes the report as one object, a line for each result.
 func (r Report) JSON(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(r)
+	results := r.Results
+	r.Results = nil
+	head, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	text := strings.TrimSuffix(string(head), "null\n}") + "["
+	for i, t := range results {
+		line, err := json.Marshal(t)
+		if err != nil {
+			return err
+		}
+		if i > 0 {
+			text += ","
+		}
+		text += "\n    " + string(line)
+	}
+	_, err = io.WriteString(w, text+"\n  ]\n}\n")
+	return err
 }
 
 // Markdown writes the report as a table that is aligned for reading in a terminal too.
 func (r Report) Markdown(w io.Writer) error {
 	rows := [][]string{{"model", "size", "params", "layout", "provider", "threads", "test", "t/s", "first ms", "gap p50 ms", "gap p95 ms", "peak MiB"}}
 	for _, t := range r.Results {
-		gap50, gap95 := "", ""
+		first, gap50, gap95 := "", "", ""
+		if t.FirstMS > 0 {
+			first = fmt.Sprintf("%.1f", t.FirstMS)
+		}
 		if t.GapP50MS > 0 {
 			gap50, gap95 = fmt.Sprintf("%.2f", t.GapP50MS), fmt.Sprintf("%.2f", t.GapP95MS)
 		}
 		rows = append(rows, []string{
 			r.Model, fmt.Sprintf("%.1f MiB", mib(r.Bytes)), parameters(r.Parameters), r.Layout + " " + r.Variant, r.Provider, fmt.Sprint(r.Threads),
-			t.Test, fmt.Sprintf("%.2f ± %.2f", t.Median, t.Deviation), fmt.Sprintf("%.1f", t.FirstMS), gap50, gap95, fmt.Sprintf("%.0f", mib(t.PeakMemory)),
+			t.Test, t.value(), first, gap50, gap95, fmt.Sprintf("%.0f", mib(t.PeakMemory)),
 		})
 	}
 	if err := table(w, rows); err != nil {
@@ -47,6 +66,15 @@ func (r Report) Markdown(w io.Writer) error {
 	}
 	_, err := fmt.Fprintf(w, "\nload %.0f ms · %s · shammah-engine %s\n", r.LoadMS, r.CPU, r.Version)
 	return err
+}
+
+// value is median and deviation; what is no rate has its unit.
+func (t Result) value() string {
+	s := fmt.Sprintf("%.2f ± %.2f", t.Median, t.Deviation)
+	if t.Unit == UnitMS {
+		s += " ms"
+	}
+	return s
 }
 
 // table writes rows as Markdown, columns padded to their widest cell; all but the first are numbers more often than not and stand to the right.
