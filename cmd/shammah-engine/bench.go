@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/shammah/shammah-engine/cpu"
+	"github.com/shammah/shammah-engine/engine"
 	"github.com/shammah/shammah-engine/internal/bench"
 	"github.com/shammah/shammah-engine/internal/sys"
 	"github.com/shammah/shammah-engine/ort"
@@ -23,7 +24,7 @@ func benchCommand() *cli.Command {
 		Description: "Each test is run once to warm up, then -r times; the table shows medians and standard deviations.\n" +
 			"ppN reads a prompt of N tokens, tgN writes N tokens, bN for N rows at once (the rate is that of all together), @ dN with N tokens in the\n" +
 			"cache before, pgN,M reads N and writes M, turn2 is the time until a second answer in a conversation begins, copy writes what the prompt\n" +
-			"repeats, load opens the model. Several values: -p 128 -p 512.",
+			"repeats, load opens the model (with its tokenizer only if copy is measured too). Several values: -p 128 -p 512.",
 		Flags: append(modelFlags(),
 			&cli.IntSliceFlag{Name: "prompt", Aliases: []string{"p"}, Usage: "read prompts of `N` tokens (repeatable; 0 is none)", DefaultText: "512 if no other test is named"},
 			&cli.IntSliceFlag{Name: "generate", Aliases: []string{"n"}, Usage: "write `N` tokens (repeatable; 0 is none)", DefaultText: "128 if no other test is named"},
@@ -88,6 +89,11 @@ func measure(ctx context.Context, c *cli.Context, tests []bench.Test) (report be
 		Provider: m.Provider(), Threads: m.Threads(), CPU: cpuid.CPU.BrandName + ", kernels " + cpu.Rung(), LoadMS: time.Since(start).Seconds() * 1e3,
 	}
 	b := bench.Bench{Model: m, Vocab: spec.Vocab, Repetitions: c.Int("repetitions"), Peak: peakMemory}
+	if m.Tokenizer() != nil {
+		if b.Passage, err = m.Encode(engine.Request{Prompt: bench.Passage}); err != nil {
+			return report, err
+		}
+	}
 	load := false
 	for _, t := range tests {
 		if t.Kind == bench.Load {

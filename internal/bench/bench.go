@@ -28,6 +28,7 @@ type Bench struct {
 	Vocab       int
 	Repetitions int
 	Peak        func() int64 // bytes resident at most so far
+	Passage     []int32      // Passage in the model's tokens, for Copy alone
 }
 
 // What samples are in. More tokens per second are better, fewer milliseconds are.
@@ -48,7 +49,7 @@ type Result struct {
 	GapP95MS   float64   `json:"gap_p95_ms"`       //
 	PeakMemory int64     `json:"peak_memory"`      // bytes resident at most, of the whole process so far
 	Reused     int       `json:"reused,omitempty"` // tokens of the prompt that the cache still held
-	Copied     float64   `json:"copied,omitempty"` // share of the tokens that a copy of the passage would have
+	Copied     float64   `json:"copied,omitempty"` // share of the tokens that could be looked up in what stands before
 	GapsMS     []float64 `json:"gaps_ms,omitempty"`
 }
 
@@ -158,17 +159,29 @@ func (b Bench) turn2(ctx context.Context, t Test) (measured, error) {
 
 // copyPassage has the model go on with a prompt that repeats one passage, which a trained model continues by repeating it.
 func (b Bench) copyPassage(ctx context.Context, t Test) (measured, error) {
-	passage := b.ids(copyTokens)
-	s, err := b.one(ctx, cold(slices.Repeat(passage, copyTimes), t.Generate+1))
+	if len(b.Passage) == 0 {
+		return measured{}, errors.New("there is no passage to copy: the model was opened without its tokenizer")
+	}
+	prompt := slices.Repeat(b.Passage[:min(len(b.Passage), copyTokens)], copyTimes)
+	s, err := b.one(ctx, cold(prompt, t.Generate+1))
+	return measured{value: s.stats.DecodeRate(), first: milliseconds(s.stats.FirstToken), gaps: s.gaps, copied: copied(prompt, s.ids)}, err
+}
+
+// copied is the share of the answer's tokens that followed the two tokens before them when these were last seen.
+func copied(prompt, answer []int32) float64 {
+	all := slices.Concat(prompt, answer)
 	same := 0
-	for i, id := range s.ids {
-		if id == passage[i%copyTokens] {
-			same++
+	for i := len(prompt); i < len(all); i++ {
+		for j := i - 1; j >= 2; j-- {
+			if all[j-1] == all[i-1] && all[j-2] == all[i-2] {
+				if all[j] == all[i] {
+					same++
+				}
+				break
+			}
 		}
 	}
-	return measured{
-		value: s.stats.DecodeRate(), first: milliseconds(s.stats.FirstToken), gaps: s.gaps, copied: float64(same) / float64(max(len(s.ids), 1)),
-	}, err
+	return float64(same) / float64(max(len(answer), 1))
 }
 
 // batch writes several rows in the same steps. Each has a prompt of its own.

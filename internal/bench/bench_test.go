@@ -76,6 +76,14 @@ func (f *fake) GenerateBatch(_ context.Context, requests []engine.Request) iter.
 	}
 }
 
+// passage is a period of tokens that differ.
+func passage() (ids []int32) {
+	for i := range period {
+		ids = append(ids, int32(i))
+	}
+	return ids
+}
+
 func peak42() int64 { return 42 }
 
 func TestRun(t *testing.T) {
@@ -94,10 +102,10 @@ func TestRun(t *testing.T) {
 		{Test{Prompt: 100, Generate: 50}, "pg100,50", 1, 100, 51, 750, true},
 		{Test{Prompt: 20, Depth: 100}, "pp20 @ d100", 2, 120, 1, 1000, false},
 		{Test{Kind: Turn2, Prompt: 32, Depth: 1000}, "turn2", 2, 1048, 1, 7, false},
-		{Test{Kind: Copy, Prompt: 256, Generate: 128}, "copy", 1, 256, 129, 500, true},
+		{Test{Kind: Copy, Prompt: 336, Generate: 128}, "copy", 1, 3 * period, 129, 500, true},
 	} {
 		f := &fake{}
-		r, err := Bench{Model: f, Vocab: 1000, Repetitions: 3, Peak: peak42}.Run(t.Context(), c.test)
+		r, err := Bench{Model: f, Vocab: 1000, Repetitions: 3, Peak: peak42, Passage: passage()}.Run(t.Context(), c.test)
 		if err != nil || r.Test != c.name || math.Abs(r.Median-c.value) > 1e-6 || len(r.Samples) != 3 || r.FirstMS != 7 || r.PeakMemory != 42 {
 			t.Errorf("%s: got %+v, %v; want 3 samples of %v", c.name, r, err, c.value)
 		}
@@ -126,20 +134,39 @@ func TestRunSaysWhatWasReusedAndCopied(t *testing.T) {
 	}{
 		{Test{Prompt: 20, Depth: 100}, 100, 0},
 		{Test{Kind: Turn2, Prompt: 32, Depth: 200}, 215, 0}, // the answer's last token is not in the cache yet
-		{Test{Kind: Copy, Prompt: 256, Generate: 128}, 0, 1},
+		{Test{Kind: Copy, Prompt: 336, Generate: 128}, 0, 1},
 		{Test{Prompt: 20}, 0, 0},
 	} {
-		r, err := Bench{Model: &fake{}, Vocab: 1000, Repetitions: 1, Peak: peak42}.Run(t.Context(), c.test)
+		r, err := Bench{Model: &fake{}, Vocab: 1000, Repetitions: 1, Peak: peak42, Passage: passage()}.Run(t.Context(), c.test)
 		if err != nil || r.Reused != c.reused || r.Copied != c.copied {
 			t.Errorf("%s: got %d reused, %v copied, %v; want %d, %v", c.test, r.Reused, r.Copied, err, c.reused, c.copied)
 		}
 	}
 }
 
+func TestCopied(t *testing.T) {
+	for _, c := range []struct {
+		prompt, answer []int32
+		want           float64
+	}{
+		{[]int32{1, 2, 3, 1, 2}, []int32{3, 1, 2, 3}, 1},
+		{[]int32{1, 2, 3, 1, 2}, []int32{4, 1, 2, 4}, 0.25},
+		{[]int32{1, 2}, []int32{3, 4}, 0},
+		{nil, nil, 0},
+	} {
+		if got := copied(c.prompt, c.answer); got != c.want {
+			t.Errorf("after %v, %v is a copy by %v, want %v", c.prompt, c.answer, got, c.want)
+		}
+	}
+	if _, err := (Bench{Model: &fake{}, Vocab: 10, Repetitions: 1, Peak: peak42}).Run(t.Context(), Test{Kind: Copy, Generate: 1}); err == nil {
+		t.Error("nothing to copy was measured")
+	}
+}
+
 func TestFailuresOfTheModel(t *testing.T) {
 	broken := errors.New("broken on purpose")
 	for _, test := range []Test{{Prompt: 1}, {Generate: 1, Rows: 2}, {Kind: Turn2, Prompt: 1, Depth: 2}, {Prompt: 1, Depth: 1}, {Kind: Copy, Generate: 2}} {
-		if _, err := (Bench{Model: &fake{err: broken}, Vocab: 1000, Repetitions: 1, Peak: peak42}).Run(t.Context(), test); !errors.Is(err, broken) {
+		if _, err := (Bench{Model: &fake{err: broken}, Vocab: 1000, Repetitions: 1, Peak: peak42, Passage: passage()}).Run(t.Context(), test); !errors.Is(err, broken) {
 			t.Errorf("%s: a failing model gave %v, want its error", test, err)
 		}
 	}
@@ -178,7 +205,7 @@ func TestParse(t *testing.T) {
 		"load":           {Kind: Load},
 		"turn2":          {Kind: Turn2, Prompt: 32, Depth: 1000},
 		"turn2 @ d100":   {Kind: Turn2, Prompt: 32, Depth: 100},
-		"copy":           {Kind: Copy, Prompt: 256, Generate: 128},
+		"copy":           {Kind: Copy, Prompt: 336, Generate: 128},
 		"pp0":            {},
 		"copy @ d5":      {},
 		"load b2":        {},

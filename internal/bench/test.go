@@ -30,11 +30,17 @@ const (
 	turnFirst  = 1000 // tokens of the first question
 	turnAnswer = 16   // tokens of its answer
 	turnSecond = 32   // tokens of the second question
-	copyTokens = 64   // tokens of the passage
-	copyTimes  = 4    // how often the prompt has it
+	copyTokens = 112  // of the passage at most
+	copyTimes  = 3    // how often the prompt has it
+	copyAnswer = 128  // tokens to write
 	countMax   = 1 << 24
 	RowsMax    = 1024
 )
+
+// Passage is what Copy has the model repeat. Random tokens would not do: small models do not go on with them.
+const Passage = `The keeper of the lighthouse wrote down the weather every morning. On Monday the wind came from the west, and three boats were on their way home. On Tuesday there was fog, so she lit the lamp at noon and rang the bell until evening. On Wednesday a ship from the north brought oil, flour, and a letter from her brother, who asked whether the garden behind the tower still had its old pear tree. She answered that it had lost one branch in the storm, but that the pears were sweet.
+
+`
 
 // String is the test in the field's notation: pp512, tg128 b8 @ d4096, pg512,128.
 func (t Test) String() string {
@@ -85,7 +91,7 @@ func Parse(name string) (t Test, err error) {
 			t.Depth = turnFirst
 		}
 	case strings.HasPrefix(name, string(Copy)):
-		t.Kind, t.Prompt, t.Generate = Copy, copyTokens*copyTimes, 128
+		t.Kind, t.Prompt, t.Generate = Copy, copyTokens*copyTimes, copyAnswer
 	case strings.HasPrefix(name, string(Load)):
 		t.Kind = Load
 	}
