@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/klauspost/cpuid/v2"
@@ -33,10 +34,12 @@ func benchCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "pg", Usage: "read and then write `N,M` tokens, as one rate (repeatable)"},
 			&cli.StringSliceFlag{Name: "test", Usage: "the test of that `NAME`, as the table has it: load, turn2, copy, \"pp512 @ d1024\" (repeatable)"},
 			&cli.IntFlag{Name: "repetitions", Aliases: []string{"r"}, Value: 5, Usage: "measure each test `N` times"},
-			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "md", Usage: "`FORMAT`: md or json"},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "md", Usage: "`FORMAT`: " + strings.Join(bench.Formats(), ", ")},
+			&cli.StringFlag{Name: "beside", Usage: "show the report in `FILE`, which -o json wrote, on the page (-o html) too"},
 		),
 		OnUsageError: usageError,
 		Action:       benchAction,
+		Subcommands:  []*cli.Command{benchCompareCommand()},
 	}
 }
 
@@ -44,8 +47,9 @@ func benchAction(c *cli.Context) error {
 	if c.Args().Present() {
 		return fmt.Errorf("%w: bench: %q is not a flag; the model is named with --model", errUsage, c.Args().First())
 	}
-	if f := c.String("output"); f != "md" && f != "json" {
-		return fmt.Errorf("%w: bench: --output is %q, expected md or json", errUsage, f)
+	format, beside, err := benchOutput(c)
+	if err != nil {
+		return err
 	}
 	tests, err := benchTests(c)
 	if err != nil {
@@ -69,10 +73,57 @@ func benchAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.String("output") == "json" {
-		return report.JSON(c.App.Writer)
+	return report.Write(c.App.Writer, format, beside)
+}
+
+// benchOutput is how the report is to be written. What stands beside it is read before anything is measured.
+func benchOutput(c *cli.Context) (format string, beside *bench.Report, err error) {
+	format = c.String("output")
+	if !slices.Contains(bench.Formats(), format) {
+		return "", nil, fmt.Errorf("%w: bench: --output is %q, expected one of %s", errUsage, format, strings.Join(bench.Formats(), ", "))
 	}
-	return report.Markdown(c.App.Writer)
+	if !c.IsSet("beside") {
+		return format, nil, nil
+	}
+	if format != "html" {
+		return "", nil, fmt.Errorf("%w: bench: --beside is for -o html; `bench compare` compares two files", errUsage)
+	}
+	other, err := bench.Read(c.String("beside"))
+	return format, &other, err
+}
+
+func benchCompareCommand() *cli.Command {
+	return &cli.Command{
+		Name:         "compare",
+		Usage:        "say how much faster the second of two reports is",
+		ArgsUsage:    "FIRST.json SECOND.json",
+		Description:  "The files are what bench -o json writes. Of each test: the ratio with the interval that holds the true one 19 times of 20.",
+		Flags:        []cli.Flag{&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "md", Usage: "`FORMAT`: md, or html for a page with charts of both"}},
+		OnUsageError: usageError,
+		Action:       benchCompareAction,
+	}
+}
+
+func benchCompareAction(c *cli.Context) error {
+	format := c.String("output")
+	switch {
+	case c.NArg() != 2:
+		return fmt.Errorf("%w: bench compare: %d arguments, expected two files that bench -o json wrote", errUsage, c.NArg())
+	case format != "md" && format != "html":
+		return fmt.Errorf("%w: bench compare: --output is %q, expected md or html", errUsage, format)
+	}
+	first, err := bench.Read(c.Args().Get(0))
+	if err != nil {
+		return err
+	}
+	second, err := bench.Read(c.Args().Get(1))
+	if err != nil {
+		return err
+	}
+	if format == "html" {
+		return second.HTML(c.App.Writer, &first)
+	}
+	return bench.Compare(c.App.Writer, first, second)
 }
 
 // measure runs the tests; load comes last, when the model is closed.

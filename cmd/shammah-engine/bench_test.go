@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -65,11 +67,44 @@ func TestBenchUsage(t *testing.T) {
 		{[]string{"--test", "speed"}, `read test "speed"`},
 		{[]string{"--test", "pp512 b4"}, "several rows"},
 		{[]string{"-o", "xml"}, `--output is "xml"`},
+		{[]string{"-o", "md", "--beside", "x.json"}, "--beside is for -o html"},
+		{[]string{"compare", "a.json"}, "1 arguments"},
+		{[]string{"compare", "-o", "csv", "a.json", "b.json"}, `--output is "csv"`},
+		{[]string{"compare", "a.json", "b.json", "--frob"}, "not defined: -frob"},
 		{[]string{"-r", "0"}, "--repetitions is 0"},
 	} {
 		got := command(t, "", append([]string{"bench"}, c.args...)...)
 		if got.code != exitUsage || !strings.Contains(got.problems, c.want) || strings.Count(got.problems, "\n") != 1 || got.out != "" {
 			t.Errorf("bench %v: got %d %q %q; want 2 and one line with %q", c.args, got.code, got.out, got.problems, c.want)
+		}
+	}
+}
+
+func TestBenchOutputAndCompare(t *testing.T) {
+	args := []string{"bench", "--model", fixture(t, "b-fp32"), "-p", "4", "-n", "3", "-r", "4", "-t", "1", "-o"}
+	path := filepath.Join(t.TempDir(), "a.json")
+	if got := command(t, "", append(args, "json")...); os.WriteFile(path, []byte(got.out), 0o600) != nil || got.code != 0 {
+		t.Fatalf("got %d %q", got.code, got.problems)
+	}
+	for _, c := range []struct {
+		name string
+		args []string
+		code int
+		want string // in what is written
+	}{
+		{"csv", append(args, "csv"), 0, "version,model,"},
+		{"jsonl", append(args, "jsonl"), 0, `"test":"tg3"`},
+		{"benchfmt", append(args, "benchfmt"), 0, "BenchmarkTg3-1 1 "},
+		{"html", append(args, "html"), 0, "</html>"},
+		{"html beside", append(args, "html", "--beside", path), 0, "beside it"},
+		{"compare", []string{"bench", "compare", path, path}, 0, "no difference seen"},
+		{"compare, flag last", []string{"bench", "compare", path, path, "-o", "html"}, 0, "</html>"},
+		{"beside nothing", append(args, "html", "--beside", path+".none"), exitFailure, path + ".none"},
+		{"compare nothing", []string{"bench", "compare", path, path + ".none"}, exitFailure, path + ".none"},
+	} {
+		got := command(t, "", c.args...)
+		if got.code != c.code || !strings.Contains(got.out+got.problems, c.want) {
+			t.Errorf("%s: got %d %q %q; want %d and %q", c.name, got.code, got.out, got.problems, c.code, c.want)
 		}
 	}
 }

@@ -1,14 +1,11 @@
 package bench
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"iter"
 	"math"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -242,28 +239,5 @@ func TestStatistics(t *testing.T) {
 	}
 	if median(nil) != 0 || deviation([]float64{1}) != 0 {
 		t.Error("no samples gave a figure")
-	}
-}
-
-func TestReport(t *testing.T) {
-	r := Report{Model: "m", Bytes: 3 << 20, Parameters: 4_800_000, Layout: "B", Variant: "int4", Provider: "CPU", Threads: 2, Results: []Result{{Test: "pp512", Median: 100, Deviation: 1, FirstMS: 5}, {Test: "tg128", Median: 50, GapP50MS: 20, GapP95MS: 21}}}
-	var md, js bytes.Buffer
-	if err := errors.Join(r.Markdown(&md), r.JSON(&js)); err != nil {
-		t.Fatal(err)
-	}
-	lines := strings.Split(md.String(), "\n")
-	for i, line := range lines[:4] {
-		if n := len([]rune(line)); n != len([]rune(lines[0])) || strings.Count(line, "|") != 13 {
-			t.Errorf("line %d is not aligned with the first:\n%s", i, md.String())
-		}
-	}
-	for _, want := range []string{"pp512", "100.00 ± 1.00", "4.80 M", "3.0 MiB", "B int4"} {
-		if !strings.Contains(md.String(), want) {
-			t.Errorf("the table lacks %q:\n%s", want, md.String())
-		}
-	}
-	var back Report
-	if err := json.Unmarshal(js.Bytes(), &back); err != nil || back.Results[1].Median != 50 {
-		t.Errorf("JSON does not read back: %+v, %v", back, err)
 	}
 }

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -22,31 +21,17 @@ type Report struct {
 	Results    []Result `json:"results"`
 }
 
-// JSON writes the report as one object, a line for each result.
-func (r Report) JSON(w io.Writer) error {
-	results := r.Results
-	r.Results = nil
-	head, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
+// Markdown writes the report as a table that is aligned for reading in a terminal too.
+func (r Report) Markdown(w io.Writer) error {
+	if err := table(w, r.rows()); err != nil {
 		return err
 	}
-	text := strings.TrimSuffix(string(head), "null\n}") + "["
-	for i, t := range results {
-		line, err := json.Marshal(t)
-		if err != nil {
-			return err
-		}
-		if i > 0 {
-			text += ","
-		}
-		text += "\n    " + string(line)
-	}
-	_, err = io.WriteString(w, text+"\n  ]\n}\n")
+	_, err := fmt.Fprintf(w, "\n%s\n", strings.Join(r.notes(), "\n"))
 	return err
 }
 
-// Markdown writes the report as a table that is aligned for reading in a terminal too.
-func (r Report) Markdown(w io.Writer) error {
+// rows is the table for readers, its head first.
+func (r Report) rows() [][]string {
 	rows := [][]string{{"model", "size", "params", "layout", "provider", "threads", "test", "t/s", "first ms", "gap p50 ms", "gap p95 ms", "peak MiB"}}
 	for _, t := range r.Results {
 		first, gap50, gap95 := "", "", ""
@@ -61,11 +46,12 @@ func (r Report) Markdown(w io.Writer) error {
 			t.Test, t.value(), first, gap50, gap95, fmt.Sprintf("%.0f", mib(t.PeakMemory)),
 		})
 	}
-	if err := table(w, rows); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintf(w, "\nload %.0f ms · %s · shammah-engine %s\n", r.LoadMS, r.CPU, r.Version)
-	return err
+	return rows
+}
+
+// notes are the lines below the table.
+func (r Report) notes() []string {
+	return []string{fmt.Sprintf("load %.0f ms · %s · shammah-engine %s", r.LoadMS, r.CPU, r.Version)}
 }
 
 // value is median and deviation; what is no rate has its unit.
