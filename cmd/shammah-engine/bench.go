@@ -1,15 +1,21 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/klauspost/cpuid/v2"
 	"github.com/urfave/cli/v2"
 
 	"github.com/shammah/shammah-engine/cpu"
+	"github.com/shammah/shammah-engine/engine"
 	"github.com/shammah/shammah-engine/internal/bench"
 	"github.com/shammah/shammah-engine/internal/sys"
+	"github.com/shammah/shammah-engine/ort"
 )
 
 func benchCommand() *cli.Command {
@@ -17,16 +23,23 @@ func benchCommand() *cli.Command {
 		Name:  "bench",
 		Usage: "measure how fast a model reads and writes",
 		Description: "Each test is run once to warm up, then -r times; the table shows medians and standard deviations.\n" +
-			"ppN reads a prompt of N tokens, tgN writes N tokens, @dN with N tokens in the cache before. Several values: -p 128 -p 512.",
+			"ppN reads a prompt of N tokens, tgN writes N tokens, bN for N rows at once (the rate is that of all together), @ dN with N tokens in the\n" +
+			"cache before, pgN,M reads N and writes M, turn2 is the time until a second answer in a conversation begins, copy writes what the prompt\n" +
+			"repeats, load opens the model (with its tokenizer only if copy is measured too). Several values: -p 128 -p 512.",
 		Flags: append(modelFlags(),
-			&cli.IntSliceFlag{Name: "prompt", Aliases: []string{"p"}, Value: cli.NewIntSlice(512), Usage: "read prompts of `N` tokens (repeatable; 0 is none)"},
-			&cli.IntSliceFlag{Name: "generate", Aliases: []string{"n"}, Value: cli.NewIntSlice(128), Usage: "write `N` tokens (repeatable; 0 is none)"},
+			&cli.IntSliceFlag{Name: "prompt", Aliases: []string{"p"}, Usage: "read prompts of `N` tokens (repeatable; 0 is none)", DefaultText: "512 if no other test is named"},
+			&cli.IntSliceFlag{Name: "generate", Aliases: []string{"n"}, Usage: "write `N` tokens (repeatable; 0 is none)", DefaultText: "128 if no other test is named"},
 			&cli.IntSliceFlag{Name: "depth", Aliases: []string{"d"}, Value: cli.NewIntSlice(0), Usage: "write with `N` tokens in the cache before (repeatable)"},
+			&cli.IntSliceFlag{Name: "batch", Aliases: []string{"b"}, Value: cli.NewIntSlice(1), Usage: "write `N` rows at once (repeatable)"},
+			&cli.StringSliceFlag{Name: "pg", Usage: "read and then write `N,M` tokens, as one rate (repeatable)"},
+			&cli.StringSliceFlag{Name: "test", Usage: "the test of that `NAME`, as the table has it: load, turn2, copy, \"pp512 @ d1024\" (repeatable)"},
 			&cli.IntFlag{Name: "repetitions", Aliases: []string{"r"}, Value: 5, Usage: "measure each test `N` times"},
-			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "md", Usage: "`FORMAT`: md or json"},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "md", Usage: "`FORMAT`: " + strings.Join(bench.Formats(), ", ")},
+			&cli.StringFlag{Name: "beside", Usage: "show the report in `FILE`, which -o json wrote, on the page (-o html) too"},
 		),
 		OnUsageError: usageError,
 		Action:       benchAction,
+		Subcommands:  []*cli.Command{benchCompareCommand()},
 	}
 }
 
@@ -34,16 +47,21 @@ func benchAction(c *cli.Context) error {
 	if c.Args().Present() {
 		return fmt.Errorf("%w: bench: %q is not a flag; the model is named with --model", errUsage, c.Args().First())
 	}
-	if f := c.String("output"); f != "md" && f != "json" {
-		return fmt.Errorf("%w: bench: --output is %q, expected md or json", errUsage, f)
+	format, beside, err := benchOutput(c)
+	if err != nil {
+		return err
 	}
-	tests, context, err := benchTests(c)
+	tests, err := benchTests(c)
 	if err != nil {
 		return err
 	}
 	ctx, stop := interruptible(c.Context)
 	defer stop()
 	if !c.IsSet("context") {
+		context := 0
+		for _, t := range tests {
+			context = max(context, t.Tokens())
+		}
 		if err := c.Set("context", fmt.Sprint(context)); err != nil {
 			return err
 		}
@@ -51,61 +69,177 @@ func benchAction(c *cli.Context) error {
 	if _, err := configured(c); err != nil {
 		return err
 	}
-	start := time.Now()
-	m, closeModel, err := openModel(ctx, c)
+	report, err := measure(ctx, c, tests)
 	if err != nil {
 		return err
 	}
-	defer closeModel()
+	return report.Write(c.App.Writer, format, beside)
+}
+
+// benchOutput is how the report is to be written. What stands beside it is read before anything is measured.
+func benchOutput(c *cli.Context) (format string, beside *bench.Report, err error) {
+	format = c.String("output")
+	if !slices.Contains(bench.Formats(), format) {
+		return "", nil, fmt.Errorf("%w: bench: --output is %q, expected one of %s", errUsage, format, strings.Join(bench.Formats(), ", "))
+	}
+	if !c.IsSet("beside") {
+		return format, nil, nil
+	}
+	if format != "html" {
+		return "", nil, fmt.Errorf("%w: bench: --beside is for -o html; `bench compare` compares two files", errUsage)
+	}
+	other, err := bench.Read(c.String("beside"))
+	return format, &other, err
+}
+
+func benchCompareCommand() *cli.Command {
+	return &cli.Command{
+		Name:         "compare",
+		Usage:        "say how much faster the second of two reports is",
+		ArgsUsage:    "FIRST.json SECOND.json",
+		Description:  "The files are what bench -o json writes. Of each test: the ratio with the interval that holds the true one 19 times of 20.",
+		Flags:        []cli.Flag{&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "md", Usage: "`FORMAT`: md, or html for a page with charts of both"}},
+		OnUsageError: usageError,
+		Action:       benchCompareAction,
+	}
+}
+
+func benchCompareAction(c *cli.Context) error {
+	format := c.String("output")
+	switch {
+	case c.NArg() != 2:
+		return fmt.Errorf("%w: bench compare: %d arguments, expected two files that bench -o json wrote", errUsage, c.NArg())
+	case format != "md" && format != "html":
+		return fmt.Errorf("%w: bench compare: --output is %q, expected md or html", errUsage, format)
+	}
+	first, err := bench.Read(c.Args().Get(0))
+	if err != nil {
+		return err
+	}
+	second, err := bench.Read(c.Args().Get(1))
+	if err != nil {
+		return err
+	}
+	if format == "html" {
+		return second.HTML(c.App.Writer, &first)
+	}
+	return bench.Compare(c.App.Writer, first, second)
+}
+
+// measure runs the tests; load comes last, when the model is closed.
+func measure(ctx context.Context, c *cli.Context, tests []bench.Test) (report bench.Report, err error) {
+	start := time.Now()
+	m, closeModel, err := openModel(ctx, c)
+	if err != nil {
+		return report, err
+	}
+	defer func() { closeModel() }()
 	spec := m.Spec()
-	report := bench.Report{
+	report = bench.Report{
 		Version: version, Model: spec.Name, Bytes: spec.Bytes, Parameters: spec.Parameters, Layout: spec.Layout.String(), Variant: spec.Variant,
 		Provider: m.Provider(), Threads: m.Threads(), CPU: cpuid.CPU.BrandName + ", kernels " + cpu.Rung(), LoadMS: time.Since(start).Seconds() * 1e3,
 	}
+	b := bench.Bench{Model: m, Vocab: spec.Vocab, Repetitions: c.Int("repetitions"), Peak: peakMemory}
+	if m.Tokenizer() != nil {
+		if b.Passage, err = m.Encode(engine.Request{Prompt: bench.Passage}); err != nil {
+			return report, err
+		}
+	}
+	load := false
 	for _, t := range tests {
-		r, err := bench.Run(ctx, m, spec.Vocab, t, c.Int("repetitions"), peakMemory)
+		if t.Kind == bench.Load {
+			load = true
+			continue
+		}
+		r, err := b.Run(ctx, t)
 		if err != nil {
-			return interrupted(err)
+			return report, interrupted(err)
 		}
 		report.Results = append(report.Results, r)
 	}
-	if c.String("output") == "json" {
-		return report.JSON(c.App.Writer)
+	if !load {
+		return report, nil
 	}
-	return report.Markdown(c.App.Writer)
+	closeModel()
+	closeModel = func() {}
+	r, err := b.Load(ctx, func() (func() error, error) { return reopen(ctx, c) })
+	if err != nil {
+		return report, interrupted(err)
+	}
+	report.Results = append(report.Results, r)
+	return report, nil
 }
 
-// benchTests is the tests that the flags ask for and the context that they need.
-func benchTests(c *cli.Context) (tests []bench.Test, context int, err error) {
-	if r := c.Int("repetitions"); r < 1 || r > 1000 {
-		return nil, 0, fmt.Errorf("%w: bench: --repetitions is %d, expected 1 to 1000", errUsage, r)
+// reopen opens library and model as openModel does, which has said already what there is to say.
+func reopen(ctx context.Context, c *cli.Context) (close func() error, err error) {
+	dir, err := findModel(ctx, c, c.String("model"))
+	if err != nil {
+		return nil, err
 	}
-	for _, name := range []string{"prompt", "generate", "depth"} {
-		for _, n := range c.IntSlice(name) {
+	env, err := ort.Open(ort.Options{Log: logger(c.App.ErrWriter, c.Bool("verbose"))})
+	if err != nil {
+		return nil, err
+	}
+	m, err := openIn(env, c, dir)
+	if err != nil {
+		return nil, errors.Join(err, env.Close())
+	}
+	return func() error { return errors.Join(m.Close(), env.Close()) }, nil
+}
+
+// benchTests is the tests that the flags ask for.
+func benchTests(c *cli.Context) (tests []bench.Test, err error) {
+	if r := c.Int("repetitions"); r < 1 || r > 1000 {
+		return nil, fmt.Errorf("%w: bench: --repetitions is %d, expected 1 to 1000", errUsage, r)
+	}
+	prompts, generate := c.IntSlice("prompt"), c.IntSlice("generate")
+	named := slices.Clone(c.StringSlice("test"))
+	for _, pair := range c.StringSlice("pg") {
+		named = append(named, "pg"+pair)
+	}
+	if len(named) == 0 && !c.IsSet("prompt") {
+		prompts = []int{512}
+	}
+	if len(named) == 0 && !c.IsSet("generate") {
+		generate = []int{128}
+	}
+	for flag, list := range map[string][]int{"prompt": prompts, "generate": generate, "depth": c.IntSlice("depth")} {
+		for _, n := range list {
 			if n < 0 || n > 1<<24 {
-				return nil, 0, fmt.Errorf("%w: bench: --%s is %d, expected 0 or more", errUsage, name, n)
+				return nil, fmt.Errorf("%w: bench: --%s is %d, expected 0 or more", errUsage, flag, n)
 			}
 		}
 	}
-	for _, n := range c.IntSlice("prompt") {
+	for _, n := range c.IntSlice("batch") {
+		if n < 1 || n > bench.RowsMax {
+			return nil, fmt.Errorf("%w: bench: --batch is %d, expected 1 to %d", errUsage, n, bench.RowsMax)
+		}
+	}
+	for _, n := range prompts {
 		if n > 0 {
 			tests = append(tests, bench.Test{Prompt: n})
 		}
 	}
 	for _, d := range c.IntSlice("depth") {
-		for _, n := range c.IntSlice("generate") {
-			if n > 0 {
-				tests = append(tests, bench.Test{Generate: n, Depth: d})
+		for _, rows := range c.IntSlice("batch") {
+			for _, n := range generate {
+				if n > 0 {
+					tests = append(tests, bench.Test{Generate: n, Depth: d, Rows: rows})
+				}
 			}
 		}
 	}
+	for _, name := range named {
+		t, err := bench.Parse(name)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errUsage, err)
+		}
+		tests = append(tests, t)
+	}
 	if len(tests) == 0 {
-		return nil, 0, fmt.Errorf("%w: bench: there is nothing to measure: give -p or -n a number above 0", errUsage)
+		return nil, fmt.Errorf("%w: bench: there is nothing to measure: give -p or -n a number above 0, or --test a name", errUsage)
 	}
-	for _, t := range tests {
-		context = max(context, t.Tokens())
-	}
-	return tests, context, nil
+	return tests, nil
 }
 
 // peakMemory is the most that this process had resident so far, in bytes; 0 where that is unknown.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/shammah/shammah-engine/engine/decode"
 	"github.com/shammah/shammah-engine/engine/model"
 	"github.com/shammah/shammah-engine/engine/tiny"
+	"github.com/shammah/shammah-engine/internal/bench"
 	"github.com/shammah/shammah-engine/internal/provider"
 	"github.com/shammah/shammah-engine/ort"
 )
@@ -132,7 +134,7 @@ func openIn(env *ort.Env, c *cli.Context, dir string) (*engine.Model, error) {
 
 func openWith(env *ort.Env, c *cli.Context, dir string, candidate provider.Candidate) (*engine.Model, error) {
 	o := engine.Options{
-		NoText:  c.Command.Name == "bench", // it feeds ids, as the loops that it is compared with do
+		NoText:  c.Command.Name == "bench" && !slices.Contains(c.StringSlice("test"), string(bench.Copy)), // it feeds ids, as the loops that it is compared with do
 		Variant: c.String("variant"), Context: c.Int("context"), Threads: c.Int("threads"), Force: c.Bool("force"),
 		Log: logger(c.App.ErrWriter, c.Bool("verbose")),
 	}

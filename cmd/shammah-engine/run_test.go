@@ -151,8 +151,6 @@ func TestBadInput(t *testing.T) {
 		{"unknown provider", exitUsage, []string{"run", "--model", model, "--provider", "tpu", "hi"}, `"tpu"`},
 		{"provider of another build", exitUsage, []string{"run", "--model", model, "--provider", "coreml", "hi"}, "make coreml"},
 		{"unknown overflow rule", exitUsage, []string{"run", "--model", model, "--overflow", "wrap", "hi"}, `--overflow is "wrap"`},
-		{"bench with an argument", exitUsage, []string{"bench", "qwen"}, "--model"},
-		{"bench with nothing to do", exitUsage, []string{"bench", "-p", "0", "-n", "0"}, "nothing to measure"},
 		{"completion for no shell", exitUsage, []string{"completion", "tcsh"}, "bash, zsh and fish"},
 		{"no such folder", exitFailure, []string{"run", "--model", filepath.Join(empty, "none"), "hi"}, "none"},
 		{"folder without a model", exitFailure, []string{"run", "--model", empty, "hi"}, empty},
@@ -235,18 +233,6 @@ func TestLibraryFaults(t *testing.T) {
 		if code != exitFailure || out.Len() > 0 || strings.Count(problems.String(), "\n") != 1 || !strings.Contains(problems.String(), place) {
 			t.Errorf("%s library: got %d %q %q; want one line that names it", name, code, out.String(), problems.String())
 		}
-	}
-}
-
-func TestBenchTable(t *testing.T) {
-	got := command(t, "", "bench", "--model", fixture(t, "b-fp32"), "-p", "8", "-p", "16", "-n", "4", "-d", "0", "-d", "8", "-r", "2", "-t", "1")
-	for _, want := range []string{" pp8 |", " pp16 |", " tg4 |", " tg4@d8 |", "load "} {
-		if !strings.Contains(got.out, want) {
-			t.Errorf("the table lacks %q:\n%s%s", want, got.out, got.problems)
-		}
-	}
-	if got.code != 0 {
-		t.Errorf("exit code %d", got.code)
 	}
 }
 

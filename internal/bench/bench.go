@@ -1,5 +1,6 @@
 // Package bench measures how fast a model reads a prompt and writes an answer, and prints it in the field's notation:
-// ppN is a prompt of N tokens, tgN a generation of N tokens, @dN the depth, tokens that the cache holds before.
+// ppN is a prompt of N tokens, tgN a generation of N tokens, pgN,M one after the other, bN so many rows at once, @ dN the depth,
+// tokens that the cache holds before.
 package bench
 
 import (
@@ -7,159 +8,275 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/shammah/shammah-engine/engine"
+	"github.com/shammah/shammah-engine/engine/decode"
 )
 
 // Generator is the part of a model that is measured.
 type Generator interface {
 	Generate(ctx context.Context, q engine.Request) iter.Seq2[engine.Token, error]
+	GenerateBatch(ctx context.Context, requests []engine.Request) iter.Seq2[decode.RowToken, error]
 }
 
-// Test is one row of the table: a prompt or a generation.
-type Test struct {
-	Prompt   int // tokens to read; 0 for a generation
-	Generate int // tokens to write; 0 for a prompt
-	Depth    int // tokens in the cache before the first one that is generated
+// Bench is what all tests of a run have in common.
+type Bench struct {
+	Model       Generator
+	Vocab       int
+	Repetitions int
+	Peak        func() int64 // bytes resident at most so far
+	Passage     []int32      // Passage in the model's tokens, for Copy alone
 }
 
-// String is the test in the field's notation.
-func (t Test) String() string {
-	switch {
-	case t.Generate == 0:
-		return fmt.Sprintf("pp%d", t.Prompt)
-	case t.Depth > 0:
-		return fmt.Sprintf("tg%d@d%d", t.Generate, t.Depth)
-	}
-	return fmt.Sprintf("tg%d", t.Generate)
-}
-
-// Tokens is the context that the test needs.
-func (t Test) Tokens() int {
-	if t.Generate == 0 {
-		return t.Prompt + 1
-	}
-	return max(t.Depth, 1) + t.Generate + 1
-}
+// What samples are in. More tokens per second are better, fewer milliseconds are.
+const (
+	UnitRate = "t/s"
+	UnitMS   = "ms"
+)
 
 // Result is what one test gave: a sample for each repetition.
 type Result struct {
 	Test       string    `json:"test"`
-	Samples    []float64 `json:"samples"`     // tokens per second
-	Median     float64   `json:"median"`      // tokens per second
-	Deviation  float64   `json:"deviation"`   // standard deviation of the samples
-	FirstMS    float64   `json:"first_ms"`    // median time to the first token, milliseconds
-	GapP50MS   float64   `json:"gap_p50_ms"`  // between tokens; 0 for prompts
-	GapP95MS   float64   `json:"gap_p95_ms"`  //
-	PeakMemory int64     `json:"peak_memory"` // bytes resident at most, of the whole process so far
+	Unit       string    `json:"unit"`             // of samples, median and deviation: t/s, all rows together, or ms
+	Samples    []float64 `json:"samples"`          //
+	Median     float64   `json:"median"`           //
+	Deviation  float64   `json:"deviation"`        // standard deviation of the samples
+	FirstMS    float64   `json:"first_ms"`         // median time to the first token, milliseconds
+	GapP50MS   float64   `json:"gap_p50_ms"`       // between tokens of a row; 0 for prompts
+	GapP95MS   float64   `json:"gap_p95_ms"`       //
+	PeakMemory int64     `json:"peak_memory"`      // bytes resident at most, of the whole process so far
+	Reused     int       `json:"reused,omitempty"` // tokens of the prompt that the cache still held
+	Copied     float64   `json:"copied,omitempty"` // share of the tokens that could be looked up in what stands before
+	GapsMS     []float64 `json:"gaps_ms,omitempty"`
 }
 
 // Run measures one test: a warm-up, then repetitions. Ids are random, from a fixed seed; ends of text are ignored.
-func Run(ctx context.Context, g Generator, vocab int, t Test, repetitions int, peak func() int64) (Result, error) {
-	r := Result{Test: t.String()}
+func (b Bench) Run(ctx context.Context, t Test) (Result, error) {
+	r := Result{Test: t.String(), Unit: t.unit()}
 	var first []float64
-	var gaps []float64
-	for i := range repetitions + 1 {
-		m, err := measure(ctx, g, vocab, t)
+	for i := range b.Repetitions + 1 {
+		m, err := b.measure(ctx, t)
 		if err != nil {
 			return r, fmt.Errorf("bench: %s: %w", t, err)
 		}
 		if i == 0 {
 			continue // warm-up: memory is touched, caches are filled
 		}
-		r.Samples = append(r.Samples, m.rate)
+		r.Samples = append(r.Samples, m.value)
 		first = append(first, m.first)
-		gaps = append(gaps, m.gaps...)
+		r.GapsMS = append(r.GapsMS, m.gaps...)
+		r.Reused, r.Copied = m.reused, m.copied
 	}
-	r.Median, r.Deviation, r.FirstMS = median(r.Samples), deviation(r.Samples), median(first)
+	r.FirstMS = median(first)
 	if t.Generate > 0 {
-		r.GapP50MS, r.GapP95MS = quantile(gaps, 0.5), quantile(gaps, 0.95)
+		r.GapP50MS, r.GapP95MS = quantile(r.GapsMS, 0.5), quantile(r.GapsMS, 0.95)
 	}
-	r.PeakMemory = peak()
+	b.finish(&r)
 	return r, nil
+}
+
+// Load measures how long open takes. There is no warm-up: who calls it has opened the model before, and closed it.
+func (b Bench) Load(ctx context.Context, open func() (close func() error, err error)) (Result, error) {
+	r := Result{Test: string(Load), Unit: UnitMS}
+	for range b.Repetitions {
+		if err := ctx.Err(); err != nil {
+			return r, err
+		}
+		start := time.Now()
+		closeModel, err := open()
+		took := time.Since(start)
+		if err == nil {
+			err = closeModel()
+		}
+		if err != nil {
+			return r, fmt.Errorf("bench: load: %w", err)
+		}
+		r.Samples = append(r.Samples, milliseconds(took))
+	}
+	b.finish(&r)
+	return r, nil
+}
+
+func (b Bench) finish(r *Result) {
+	r.Median, r.Deviation, r.PeakMemory = median(r.Samples), deviation(r.Samples), b.Peak()
 }
 
 // measured is one repetition.
 type measured struct {
-	rate  float64 // tokens per second
-	first float64 // milliseconds
-	gaps  []float64
+	value  float64 // in the test's unit
+	first  float64 // milliseconds
+	gaps   []float64
+	reused int
+	copied float64
 }
 
-func measure(ctx context.Context, g Generator, vocab int, t Test) (measured, error) {
-	prompt := t.Prompt
-	if t.Generate > 0 {
-		prompt = max(t.Depth, 1)
+func (b Bench) measure(ctx context.Context, t Test) (measured, error) {
+	switch {
+	case t.Kind == Turn2:
+		return b.turn2(ctx, t)
+	case t.Kind == Copy:
+		return b.copyPassage(ctx, t)
+	case t.Rows > 1:
+		return b.batch(ctx, t)
+	case t.Generate == 0 && t.Depth > 0:
+		return b.readDeep(ctx, t)
+	case t.Generate == 0:
+		s, err := b.one(ctx, cold(b.ids(t.Prompt), 1))
+		return measured{value: s.stats.PrefillRate(), first: milliseconds(s.stats.FirstToken)}, err
 	}
-	q := engine.Request{Tokens: ids(prompt, vocab), MaxTokens: t.Generate + 1, IgnoreEnd: true, TokensOnly: true, Cold: true}
+	s, err := b.one(ctx, cold(b.ids(max(t.Depth+t.Prompt, 1)), t.Generate+1))
+	m := measured{value: s.stats.DecodeRate(), first: milliseconds(s.stats.FirstToken), gaps: s.gaps}
+	if t.Prompt > 0 { // both, as one rate
+		m.value = float64(t.Prompt+t.Generate) / (s.stats.Prefill + s.stats.Decode).Seconds()
+	}
+	return m, err
+}
+
+// readDeep reads a prompt with Depth tokens in the cache.
+func (b Bench) readDeep(ctx context.Context, t Test) (measured, error) {
+	all := b.ids(t.Depth + t.Prompt)
+	if _, err := b.one(ctx, cold(all[:t.Depth], 1)); err != nil {
+		return measured{}, err
+	}
+	s, err := b.one(ctx, warm(all, 1))
+	return measured{value: s.stats.PrefillRate(), first: milliseconds(s.stats.FirstToken), reused: s.stats.Reused}, err
+}
+
+// turn2 asks a question, and another one after the answer.
+func (b Bench) turn2(ctx context.Context, t Test) (measured, error) {
+	all := b.ids(t.Depth + t.Prompt)
+	s, err := b.one(ctx, cold(all[:t.Depth], turnAnswer))
+	if err != nil {
+		return measured{}, err
+	}
+	s, err = b.one(ctx, warm(slices.Concat(all[:t.Depth], s.ids, all[t.Depth:]), 1))
+	first := milliseconds(s.stats.FirstToken)
+	return measured{value: first, first: first, reused: s.stats.Reused}, err
+}
+
+// copyPassage has the model go on with a prompt that repeats one passage, which a trained model continues by repeating it.
+func (b Bench) copyPassage(ctx context.Context, t Test) (measured, error) {
+	if len(b.Passage) == 0 {
+		return measured{}, errors.New("there is no passage to copy: the model was opened without its tokenizer")
+	}
+	prompt := slices.Repeat(b.Passage[:min(len(b.Passage), copyTokens)], copyTimes)
+	s, err := b.one(ctx, cold(prompt, t.Generate+1))
+	return measured{value: s.stats.DecodeRate(), first: milliseconds(s.stats.FirstToken), gaps: s.gaps, copied: copied(prompt, s.ids)}, err
+}
+
+// copied is the share of the answer's tokens that followed the two tokens before them when these were last seen.
+func copied(prompt, answer []int32) float64 {
+	all := slices.Concat(prompt, answer)
+	same := 0
+	for i := len(prompt); i < len(all); i++ {
+		for j := i - 1; j >= 2; j-- {
+			if all[j-1] == all[i-1] && all[j-2] == all[i-2] {
+				if all[j] == all[i] {
+					same++
+				}
+				break
+			}
+		}
+	}
+	return float64(same) / float64(max(len(answer), 1))
+}
+
+// batch writes several rows in the same steps. Each has a prompt of its own.
+func (b Bench) batch(ctx context.Context, t Test) (measured, error) {
+	depth := max(t.Depth, 1)
+	all := b.ids(depth * t.Rows)
+	requests := make([]engine.Request, t.Rows)
+	for i := range requests {
+		requests[i] = cold(all[i*depth:(i+1)*depth], t.Generate+1)
+	}
 	var m measured
-	var stats *engine.Stats
-	last := time.Now()
-	for token, err := range g.Generate(ctx, q) {
-		if err != nil {
+	var took time.Duration
+	tokens, closed := 0, 0
+	var last time.Time
+	for token, err := range b.Model.GenerateBatch(ctx, requests) {
+		switch {
+		case err != nil:
 			return m, err
+		case token.Stats != nil:
+			closed++
+			tokens += token.Stats.Generated - 1
+			took = max(took, token.Stats.Decode)
+			m.first = max(m.first, milliseconds(token.Stats.FirstToken))
+		case token.Row == 0:
+			now := time.Now()
+			if !last.IsZero() {
+				m.gaps = append(m.gaps, rounded(now.Sub(last)))
+			}
+			last = now
 		}
-		now := time.Now()
-		if token.Stats != nil {
-			stats = token.Stats
-		} else if t.Generate > 0 {
-			m.gaps = append(m.gaps, now.Sub(last).Seconds()*1e3)
-		}
-		last = now
 	}
-	if stats == nil {
-		return m, errors.New("the model gave no figures")
+	if closed != t.Rows {
+		return m, fmt.Errorf("the model gave figures for %d rows of %d", closed, t.Rows)
 	}
-	m.first = stats.FirstToken.Seconds() * 1e3
-	m.rate = stats.PrefillRate()
-	if t.Generate > 0 {
-		m.rate = stats.DecodeRate()
-		m.gaps = m.gaps[1:] // the first one is the prompt
+	if took > 0 {
+		m.value = float64(tokens) / took.Seconds()
 	}
 	return m, nil
 }
 
-// ids is a prompt of n random tokens, the same each time.
-func ids(n, vocab int) []int32 {
+// sequence is what one request gave.
+type sequence struct {
+	ids   []int32
+	gaps  []float64 // milliseconds between tokens
+	stats engine.Stats
+}
+
+func (b Bench) one(ctx context.Context, q engine.Request) (s sequence, err error) {
+	var stats *engine.Stats
+	var last time.Time
+	for token, err := range b.Model.Generate(ctx, q) {
+		if err != nil {
+			return s, err
+		}
+		if token.Stats != nil {
+			stats = token.Stats
+			continue
+		}
+		now := time.Now()
+		if len(s.ids) > 0 {
+			s.gaps = append(s.gaps, rounded(now.Sub(last)))
+		}
+		s.ids, last = append(s.ids, token.ID), now
+	}
+	if stats == nil {
+		return s, errors.New("the model gave no figures")
+	}
+	s.stats = *stats
+	return s, nil
+}
+
+// cold is a request that computes its whole prompt.
+func cold(ids []int32, tokens int) engine.Request {
+	q := warm(ids, tokens)
+	q.Cold = true
+	return q
+}
+
+func warm(ids []int32, tokens int) engine.Request {
+	return engine.Request{Tokens: ids, MaxTokens: tokens, IgnoreEnd: true, TokensOnly: true}
+}
+
+// ids is n random tokens, the same each time.
+func (b Bench) ids(n int) []int32 {
 	r := rand.New(rand.NewPCG(1, 2))
 	list := make([]int32, n)
 	for i := range list {
-		list[i] = r.Int32N(int32(vocab))
+		list[i] = r.Int32N(int32(b.Vocab))
 	}
 	return list
 }
 
-func median(x []float64) float64 { return quantile(x, 0.5) }
+func milliseconds(d time.Duration) float64 { return d.Seconds() * 1e3 }
 
-// quantile is the value below which the share q of x lies, interpolated.
-func quantile(x []float64, q float64) float64 {
-	if len(x) == 0 {
-		return 0
-	}
-	sorted := slices.Sorted(slices.Values(x))
-	at := q * float64(len(sorted)-1)
-	i := int(at)
-	if i+1 == len(sorted) {
-		return sorted[i]
-	}
-	return sorted[i] + (at-float64(i))*(sorted[i+1]-sorted[i])
-}
-
-// deviation is the sample standard deviation.
-func deviation(x []float64) float64 {
-	if len(x) < 2 {
-		return 0
-	}
-	mean, sum := 0.0, 0.0
-	for _, v := range x {
-		mean += v / float64(len(x))
-	}
-	for _, v := range x {
-		sum += (v - mean) * (v - mean)
-	}
-	return math.Sqrt(sum / float64(len(x)-1))
+// rounded is milliseconds to the microsecond: more digits would only fill the file.
+func rounded(d time.Duration) float64 {
+	return float64(d.Round(time.Microsecond)/time.Microsecond) / 1e3
 }

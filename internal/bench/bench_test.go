@@ -1,71 +1,228 @@
 package bench
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"iter"
 	"math"
-	"strings"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/shammah/shammah-engine/engine"
+	"github.com/shammah/shammah-engine/engine/decode"
 )
 
-// fake gives tokens with figures that a test can foresee, and keeps what it was asked.
+// fake gives tokens with figures that a test can foresee, and keeps what it was asked: a token of a prompt takes a millisecond, one of an
+// answer two. It goes on with what its prompt repeats.
 type fake struct {
 	asked []engine.Request
+	held  []int32
 	err   error
+}
+
+const period = 64 // of what a prompt repeats
+
+func (f *fake) answer(q engine.Request) (ids []int32) {
+	for range q.MaxTokens {
+		all := slices.Concat(q.Tokens, ids)
+		ids = append(ids, all[max(len(all)-period, 0)])
+	}
+	return ids
+}
+
+func (f *fake) stats(q engine.Request) *engine.Stats {
+	s := &engine.Stats{PromptTokens: len(q.Tokens), Generated: q.MaxTokens, FirstToken: 7 * time.Millisecond, Decode: time.Duration(q.MaxTokens-1) * 2 * time.Millisecond}
+	for !q.Cold && s.Reused < min(len(f.held), len(q.Tokens)-1) && f.held[s.Reused] == q.Tokens[s.Reused] {
+		s.Reused++
+	}
+	s.Prefill = time.Duration(len(q.Tokens)-s.Reused) * time.Millisecond
+	return s
 }
 
 func (f *fake) Generate(_ context.Context, q engine.Request) iter.Seq2[engine.Token, error] {
 	f.asked = append(f.asked, q)
 	return func(yield func(engine.Token, error) bool) {
-		for i := range q.MaxTokens {
-			if !yield(engine.Token{ID: int32(i)}, nil) {
+		ids := f.answer(q)
+		for _, id := range ids {
+			if !yield(engine.Token{ID: id}, nil) {
 				return
 			}
 		}
-		yield(engine.Token{ID: -1, Stats: &engine.Stats{
-			PromptTokens: len(q.Tokens), Generated: q.MaxTokens,
-			Prefill: time.Duration(len(q.Tokens)) * time.Millisecond, FirstToken: 7 * time.Millisecond, Decode: time.Duration(q.MaxTokens-1) * 2 * time.Millisecond,
-		}}, f.err)
+		stats := f.stats(q)
+		f.held = slices.Concat(q.Tokens, ids[:len(ids)-1])
+		yield(engine.Token{ID: -1, Stats: stats}, f.err)
 	}
 }
+
+func (f *fake) GenerateBatch(_ context.Context, requests []engine.Request) iter.Seq2[decode.RowToken, error] {
+	f.asked = append(f.asked, requests...)
+	return func(yield func(decode.RowToken, error) bool) {
+		for range requests[0].MaxTokens {
+			for row := range requests {
+				if !yield(decode.RowToken{Row: row}, nil) {
+					return
+				}
+			}
+		}
+		for row, q := range requests {
+			if !yield(decode.RowToken{Row: row, Token: engine.Token{ID: -1, Stats: f.stats(q)}}, f.err) {
+				return
+			}
+		}
+	}
+}
+
+// passage is a period of tokens that differ.
+func passage() (ids []int32) {
+	for i := range period {
+		ids = append(ids, int32(i))
+	}
+	return ids
+}
+
+func peak42() int64 { return 42 }
 
 func TestRun(t *testing.T) {
 	for _, c := range []struct {
 		test             Test
 		name             string
-		prompt, generate int
-		rate             float64
+		requests         int // of one repetition
+		prompt, generate int // of the last one
+		value            float64
+		cold             bool
 	}{
-		{Test{Prompt: 512}, "pp512", 512, 1, 1000},
-		{Test{Generate: 128}, "tg128", 1, 129, 500},
-		{Test{Generate: 16, Depth: 4096}, "tg16@d4096", 4096, 17, 500},
+		{Test{Prompt: 512}, "pp512", 1, 512, 1, 1000, true},
+		{Test{Generate: 128}, "tg128", 1, 1, 129, 500, true},
+		{Test{Generate: 16, Depth: 4096}, "tg16 @ d4096", 1, 4096, 17, 500, true},
+		{Test{Generate: 16, Depth: 32, Rows: 4}, "tg16 b4 @ d32", 4, 32, 17, 2000, true},
+		{Test{Prompt: 100, Generate: 50}, "pg100,50", 1, 100, 51, 750, true},
+		{Test{Prompt: 20, Depth: 100}, "pp20 @ d100", 2, 120, 1, 1000, false},
+		{Test{Kind: Turn2, Prompt: 32, Depth: 1000}, "turn2", 2, 1048, 1, 7, false},
+		{Test{Kind: Copy, Prompt: 336, Generate: 128}, "copy", 1, 3 * period, 129, 500, true},
 	} {
 		f := &fake{}
-		r, err := Run(t.Context(), f, 1000, c.test, 3, func() int64 { return 42 })
-		if err != nil || r.Test != c.name || math.Abs(r.Median-c.rate) > 1e-6 || len(r.Samples) != 3 || r.FirstMS != 7 || r.PeakMemory != 42 {
-			t.Errorf("%s: got %+v, %v; want 3 samples of %v tokens a second", c.name, r, err, c.rate)
+		r, err := Bench{Model: f, Vocab: 1000, Repetitions: 3, Peak: peak42, Passage: passage()}.Run(t.Context(), c.test)
+		if err != nil || r.Test != c.name || math.Abs(r.Median-c.value) > 1e-6 || len(r.Samples) != 3 || r.FirstMS != 7 || r.PeakMemory != 42 {
+			t.Errorf("%s: got %+v, %v; want 3 samples of %v", c.name, r, err, c.value)
 		}
-		if len(f.asked) != 4 {
-			t.Errorf("%s: %d generations, want a warm-up and 3", c.name, len(f.asked))
+		if len(f.asked) != 4*c.requests {
+			t.Errorf("%s: %d requests, want %d for a warm-up and 3", c.name, len(f.asked), 4*c.requests)
 		}
-		for _, q := range f.asked {
-			if len(q.Tokens) != c.prompt || q.MaxTokens != c.generate || !q.IgnoreEnd || !q.TokensOnly || !q.Cold {
-				t.Errorf("%s: asked for %d tokens after %d, want %d after %d, to the end and without text", c.name, q.MaxTokens, len(q.Tokens), c.generate, c.prompt)
+		for i, q := range f.asked {
+			if !q.IgnoreEnd || !q.TokensOnly || len(q.Tokens)+q.MaxTokens > c.test.Tokens() {
+				t.Errorf("%s: asked for %d tokens after %d, want no more than the %d promised, to the end and without text", c.name, q.MaxTokens, len(q.Tokens), c.test.Tokens())
 			}
-			if len(q.Tokens)+q.MaxTokens > c.test.Tokens() {
-				t.Errorf("%s: uses %d tokens of context, promised %d", c.name, len(q.Tokens)+q.MaxTokens, c.test.Tokens())
+			if last := i%c.requests == c.requests-1; last && (len(q.Tokens) != c.prompt || q.MaxTokens != c.generate || q.Cold != c.cold) {
+				t.Errorf("%s: asked for %d tokens after %d, cold %v; want %d after %d, %v", c.name, q.MaxTokens, len(q.Tokens), q.Cold, c.generate, c.prompt, c.cold)
 			}
+		}
+		if want := c.test.Generate; len(r.GapsMS) != 3*want {
+			t.Errorf("%s: %d gaps between tokens, want %d for each repetition", c.name, len(r.GapsMS), want)
 		}
 	}
+}
+
+func TestRunSaysWhatWasReusedAndCopied(t *testing.T) {
+	for _, c := range []struct {
+		test   Test
+		reused int
+		copied float64
+	}{
+		{Test{Prompt: 20, Depth: 100}, 100, 0},
+		{Test{Kind: Turn2, Prompt: 32, Depth: 200}, 215, 0}, // the answer's last token is not in the cache yet
+		{Test{Kind: Copy, Prompt: 336, Generate: 128}, 0, 1},
+		{Test{Prompt: 20}, 0, 0},
+	} {
+		r, err := Bench{Model: &fake{}, Vocab: 1000, Repetitions: 1, Peak: peak42, Passage: passage()}.Run(t.Context(), c.test)
+		if err != nil || r.Reused != c.reused || r.Copied != c.copied {
+			t.Errorf("%s: got %d reused, %v copied, %v; want %d, %v", c.test, r.Reused, r.Copied, err, c.reused, c.copied)
+		}
+	}
+}
+
+func TestCopied(t *testing.T) {
+	for _, c := range []struct {
+		prompt, answer []int32
+		want           float64
+	}{
+		{[]int32{1, 2, 3, 1, 2}, []int32{3, 1, 2, 3}, 1},
+		{[]int32{1, 2, 3, 1, 2}, []int32{4, 1, 2, 4}, 0.25},
+		{[]int32{1, 2}, []int32{3, 4}, 0},
+		{nil, nil, 0},
+	} {
+		if got := copied(c.prompt, c.answer); got != c.want {
+			t.Errorf("after %v, %v is a copy by %v, want %v", c.prompt, c.answer, got, c.want)
+		}
+	}
+	if _, err := (Bench{Model: &fake{}, Vocab: 10, Repetitions: 1, Peak: peak42}).Run(t.Context(), Test{Kind: Copy, Generate: 1}); err == nil {
+		t.Error("nothing to copy was measured")
+	}
+}
+
+func TestFailuresOfTheModel(t *testing.T) {
 	broken := errors.New("broken on purpose")
-	if _, err := Run(t.Context(), &fake{err: broken}, 1000, Test{Prompt: 1}, 1, func() int64 { return 0 }); !errors.Is(err, broken) {
-		t.Errorf("a failing model gave %v, want its error", err)
+	for _, test := range []Test{{Prompt: 1}, {Generate: 1, Rows: 2}, {Kind: Turn2, Prompt: 1, Depth: 2}, {Prompt: 1, Depth: 1}, {Kind: Copy, Generate: 2}} {
+		if _, err := (Bench{Model: &fake{err: broken}, Vocab: 1000, Repetitions: 1, Peak: peak42, Passage: passage()}).Run(t.Context(), test); !errors.Is(err, broken) {
+			t.Errorf("%s: a failing model gave %v, want its error", test, err)
+		}
+	}
+	b := Bench{Repetitions: 2, Peak: peak42}
+	if _, err := b.Load(t.Context(), func() (func() error, error) { return nil, broken }); !errors.Is(err, broken) {
+		t.Errorf("a model that cannot be opened gave %v, want its error", err)
+	}
+	if _, err := b.Load(t.Context(), func() (func() error, error) { return func() error { return broken }, nil }); !errors.Is(err, broken) {
+		t.Errorf("a model that cannot be closed gave %v, want its error", err)
+	}
+}
+
+func TestLoad(t *testing.T) {
+	open := 0
+	r, err := Bench{Repetitions: 3, Peak: peak42}.Load(t.Context(), func() (func() error, error) {
+		open++
+		if open > 1 {
+			t.Error("the model is open twice")
+		}
+		return func() error { open--; return nil }, nil
+	})
+	if err != nil || len(r.Samples) != 3 || r.Test != "load" || r.Unit != "ms" || open != 0 {
+		t.Errorf("got %+v, %v, %d left open; want 3 samples in ms and none open", r, err, open)
+	}
+}
+
+func TestParse(t *testing.T) {
+	for name, want := range map[string]Test{
+		"pp512":          {Prompt: 512},
+		"tg128":          {Generate: 128},
+		"tg128@d4096":    {Generate: 128, Depth: 4096},
+		"tg128 @ d4096":  {Generate: 128, Depth: 4096},
+		"tg16 b8 @ d32":  {Generate: 16, Depth: 32, Rows: 8},
+		"pg512,128":      {Prompt: 512, Generate: 128},
+		"pp512 @ d1024":  {Prompt: 512, Depth: 1024},
+		"load":           {Kind: Load},
+		"turn2":          {Kind: Turn2, Prompt: 32, Depth: 1000},
+		"turn2 @ d100":   {Kind: Turn2, Prompt: 32, Depth: 100},
+		"copy":           {Kind: Copy, Prompt: 336, Generate: 128},
+		"pp0":            {},
+		"copy @ d5":      {},
+		"load b2":        {},
+		"pp512 b2":       {},
+		"tg1 b1025":      {},
+		"tg99999999":     {},
+		"pg5":            {},
+		"tg5,5":          {},
+		"speed":          {},
+		"":               {},
+		"pg512,128 @ d1": {},
+	} {
+		got, err := Parse(name)
+		if got != want && err == nil || (err == nil) != (want != Test{}) {
+			t.Errorf("Parse(%q) = %+v, %v; want %+v", name, got, err, want)
+			continue
+		}
+		if back, err := Parse(got.String()); want != (Test{}) && (err != nil || back != got) {
+			t.Errorf("Parse(%q) is written as %q, which reads back as %+v, %v", name, got, back, err)
+		}
 	}
 }
 
@@ -82,28 +239,5 @@ func TestStatistics(t *testing.T) {
 	}
 	if median(nil) != 0 || deviation([]float64{1}) != 0 {
 		t.Error("no samples gave a figure")
-	}
-}
-
-func TestReport(t *testing.T) {
-	r := Report{Model: "m", Bytes: 3 << 20, Parameters: 4_800_000, Layout: "B", Variant: "int4", Provider: "CPU", Threads: 2, Results: []Result{{Test: "pp512", Median: 100, Deviation: 1, FirstMS: 5}, {Test: "tg128", Median: 50, GapP50MS: 20, GapP95MS: 21}}}
-	var md, js bytes.Buffer
-	if err := errors.Join(r.Markdown(&md), r.JSON(&js)); err != nil {
-		t.Fatal(err)
-	}
-	lines := strings.Split(md.String(), "\n")
-	for i, line := range lines[:4] {
-		if n := len([]rune(line)); n != len([]rune(lines[0])) || strings.Count(line, "|") != 13 {
-			t.Errorf("line %d is not aligned with the first:\n%s", i, md.String())
-		}
-	}
-	for _, want := range []string{"pp512", "100.00 ± 1.00", "4.80 M", "3.0 MiB", "B int4"} {
-		if !strings.Contains(md.String(), want) {
-			t.Errorf("the table lacks %q:\n%s", want, md.String())
-		}
-	}
-	var back Report
-	if err := json.Unmarshal(js.Bytes(), &back); err != nil || back.Results[1].Median != 50 {
-		t.Errorf("JSON does not read back: %+v, %v", back, err)
 	}
 }

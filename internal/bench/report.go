@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -22,31 +21,46 @@ type Report struct {
 	Results    []Result `json:"results"`
 }
 
-// JSON writes the report as one object.
-func (r Report) JSON(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(r)
-}
-
 // Markdown writes the report as a table that is aligned for reading in a terminal too.
 func (r Report) Markdown(w io.Writer) error {
+	if err := table(w, r.rows()); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\n%s\n", strings.Join(r.notes(), "\n"))
+	return err
+}
+
+// rows is the table for readers, its head first.
+func (r Report) rows() [][]string {
 	rows := [][]string{{"model", "size", "params", "layout", "provider", "threads", "test", "t/s", "first ms", "gap p50 ms", "gap p95 ms", "peak MiB"}}
 	for _, t := range r.Results {
-		gap50, gap95 := "", ""
+		first, gap50, gap95 := "", "", ""
+		if t.FirstMS > 0 {
+			first = fmt.Sprintf("%.1f", t.FirstMS)
+		}
 		if t.GapP50MS > 0 {
 			gap50, gap95 = fmt.Sprintf("%.2f", t.GapP50MS), fmt.Sprintf("%.2f", t.GapP95MS)
 		}
 		rows = append(rows, []string{
 			r.Model, fmt.Sprintf("%.1f MiB", mib(r.Bytes)), parameters(r.Parameters), r.Layout + " " + r.Variant, r.Provider, fmt.Sprint(r.Threads),
-			t.Test, fmt.Sprintf("%.2f ± %.2f", t.Median, t.Deviation), fmt.Sprintf("%.1f", t.FirstMS), gap50, gap95, fmt.Sprintf("%.0f", mib(t.PeakMemory)),
+			t.Test, t.value(), first, gap50, gap95, fmt.Sprintf("%.0f", mib(t.PeakMemory)),
 		})
 	}
-	if err := table(w, rows); err != nil {
-		return err
+	return rows
+}
+
+// notes are the lines below the table.
+func (r Report) notes() []string {
+	return []string{fmt.Sprintf("load %.0f ms · %s · shammah-engine %s", r.LoadMS, r.CPU, r.Version)}
+}
+
+// value is median and deviation; what is no rate has its unit.
+func (t Result) value() string {
+	s := fmt.Sprintf("%.2f ± %.2f", t.Median, t.Deviation)
+	if t.Unit == UnitMS {
+		s += " ms"
 	}
-	_, err := fmt.Fprintf(w, "\nload %.0f ms · %s · shammah-engine %s\n", r.LoadMS, r.CPU, r.Version)
-	return err
+	return s
 }
 
 // table writes rows as Markdown, columns padded to their widest cell; all but the first are numbers more often than not and stand to the right.

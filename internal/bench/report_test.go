@@ -1,0 +1,194 @@
+package bench
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// sampleReport is a report of two samples a test.
+func sampleReport(factor float64) Report {
+	result := func(test string, median float64, gaps ...float64) Result {
+		return Result{Test: test, Unit: UnitRate, Samples: []float64{median * factor, median * factor * 1.02}, Median: median * factor, Deviation: 1, FirstMS: 5, GapsMS: gaps, PeakMemory: 1 << 20}
+	}
+	r := Report{Model: "m<b>", Bytes: 3 << 20, Parameters: 4_800_000, Layout: "B", Variant: "int4", Provider: "CPU", Threads: 2, CPU: "a, b", Results: []Result{
+		result("pp16", 50), result("pp512", 100), result("tg128", 50, 20, 20.5, 21, 90), result("tg128 @ d4096", 40, 25, 26), result("tg128 b8", 150, 50),
+		{Test: "load", Unit: UnitMS, Samples: []float64{800 / factor, 810 / factor}, Median: 800 / factor},
+	}}
+	r.Results[2].GapP50MS, r.Results[2].GapP95MS = 20, 21
+	return r
+}
+
+func written(t *testing.T, r Report, format string, beside *Report) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := r.Write(&b, format, beside); err != nil {
+		t.Fatalf("%s: %v", format, err)
+	}
+	return b.String()
+}
+
+func TestMarkdown(t *testing.T) {
+	md := written(t, sampleReport(1), "md", nil)
+	lines := strings.Split(md, "\n")
+	for i, line := range lines[:8] {
+		if n := len([]rune(line)); n != len([]rune(lines[0])) || strings.Count(line, "|") != strings.Count(lines[0], "|") {
+			t.Errorf("line %d is not aligned with the first:\n%s", i, md)
+		}
+	}
+	for _, want := range []string{"pp512", "100.00 ± 1.00", "4.80 M", "3.0 MiB", "B int4", "800.00 ± 0.00 ms"} {
+		if !strings.Contains(md, want) {
+			t.Errorf("the table lacks %q:\n%s", want, md)
+		}
+	}
+}
+
+func TestJSONReadsBack(t *testing.T) {
+	want := sampleReport(1)
+	path := filepath.Join(t.TempDir(), "r.json")
+	text := written(t, want, "json", nil)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Read(path)
+	if err != nil || len(got.Results) != len(want.Results) || !slices.Equal(got.Results[2].GapsMS, want.Results[2].GapsMS) || got.CPU != want.CPU {
+		t.Errorf("JSON reads back as %+v, %v", got, err)
+	}
+	if n := strings.Count(text, "\n    {\"test\""); n != len(want.Results) {
+		t.Errorf("%d lines of results, want %d:\n%s", n, len(want.Results), text)
+	}
+	// The names that scripts read.
+	for _, key := range []string{"results", "load_ms", "test", "median", "samples", "deviation", "first_ms", "gap_p50_ms", "gap_p95_ms", "peak_memory", "version", "provider", "cpu"} {
+		if !strings.Contains(text, `"`+key+`":`) {
+			t.Errorf("JSON lacks %q", key)
+		}
+	}
+	for name, content := range map[string]string{"no JSON": "| model |", "no results": "{}", "no file": ""} {
+		path := filepath.Join(t.TempDir(), "x.json")
+		if content != "" {
+			if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := Read(path); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: got %v, want an error that names the file", name, err)
+		}
+	}
+}
+
+func TestJSONLinesAndCSVHaveTheSame(t *testing.T) {
+	r := sampleReport(1)
+	records, err := csv.NewReader(strings.NewReader(written(t, r, "csv", nil))).ReadAll()
+	if err != nil || len(records) != len(r.Results)+1 {
+		t.Fatalf("CSV reads back as %v, %v; want a head and %d records", records, err, len(r.Results))
+	}
+	lines := strings.Split(strings.TrimSpace(written(t, r, "jsonl", nil)), "\n")
+	if len(lines) != len(r.Results) {
+		t.Fatalf("%d lines, want %d", len(lines), len(r.Results))
+	}
+	var keys map[string]any
+	if err := json.Unmarshal([]byte(lines[2]), &keys); err != nil || keys["test"] != "tg128" || keys["model"] != r.Model || keys["results"] != nil {
+		t.Errorf("a line reads back as %v, %v", keys, err)
+	}
+	optional := []string{"reused", "copied", "gaps_ms"}
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		if !slices.Contains(records[0], key) && !slices.Contains(optional, key) {
+			t.Errorf("CSV lacks %q, which JSON has", key)
+		}
+	}
+	for _, name := range records[0] {
+		if _, ok := keys[name]; !ok && !slices.Contains(optional, name) {
+			t.Errorf("JSON lacks %q, which CSV has", name)
+		}
+	}
+	if at := slices.Index(records[0], "samples"); records[3][at] != "50 51" {
+		t.Errorf("samples are %q, want \"50 51\"", records[3][at])
+	}
+}
+
+// The format: a name, how often, then values with units; configuration is key: value.
+func TestBenchfmt(t *testing.T) {
+	line := regexp.MustCompile(`^(Benchmark[A-Z]\S*-2 1 \S+ (tok/s|ns/op) \d+ peak-B|[a-z]+: .*|Unit tok/s better=higher)$`)
+	text := written(t, sampleReport(1), "benchfmt", nil)
+	for l := range strings.Lines(text) {
+		if !line.MatchString(strings.TrimSuffix(l, "\n")) {
+			t.Errorf("this is no line of a benchmark: %q", l)
+		}
+	}
+	for _, want := range []string{"BenchmarkTg128/d4096-2 1 40 tok/s", "BenchmarkTg128/b8-2 1 150 tok/s", "BenchmarkLoad-2 1 800000000 ns/op"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("lacks %q:\n%s", want, text)
+		}
+	}
+}
+
+func TestPage(t *testing.T) {
+	beside := sampleReport(2)
+	beside.Results = beside.Results[1:] // the first place has one side alone
+	for _, c := range []struct {
+		name   string
+		beside *Report
+		report Report
+		charts int
+		bars   int
+	}{
+		{"alone", nil, sampleReport(1), 4, 2 + 2 + 2 + 2},
+		{"beside another", &beside, sampleReport(1), 4, 3 + 4 + 4 + 4},
+		{"nothing to draw", nil, Report{Model: "m", Results: []Result{{Test: "load", Unit: UnitMS}}}, 0, 0},
+		{"a test of another program", nil, Report{Model: "m", Results: []Result{{Test: "unknown", Median: 1}}}, 0, 0},
+	} {
+		page := written(t, c.report, "html", c.beside)
+		if n := strings.Count(page, "<svg"); n != c.charts {
+			t.Errorf("%s: %d charts, want %d", c.name, n, c.charts)
+		}
+		if n := strings.Count(page, "<rect"); n < c.bars {
+			t.Errorf("%s: %d bars, want at least %d", c.name, n, c.bars)
+		}
+		for _, not := range []string{"m<b>", "http", "NaN", "Inf", "<script", "ZgotmplZ"} {
+			if strings.Contains(page, not) {
+				t.Errorf("%s: the page has %q", c.name, not)
+			}
+		}
+		for _, svg := range regexp.MustCompile(`(?s)<svg.*?</svg>`).FindAllString(page, -1) {
+			d := xml.NewDecoder(strings.NewReader(svg))
+			for {
+				if _, err := d.Token(); errors.Is(err, io.EOF) {
+					break
+				} else if err != nil {
+					t.Fatalf("%s: a chart is not well formed: %v\n%s", c.name, err, svg)
+				}
+			}
+		}
+	}
+}
+
+func TestWriteRefusesUnknownFormats(t *testing.T) {
+	if err := (Report{}).Write(io.Discard, "xml", nil); err == nil || !strings.Contains(err.Error(), "benchfmt") {
+		t.Errorf("got %v, want an error that lists the formats", err)
+	}
+}
+
+func TestBarsLieInTheirChart(t *testing.T) {
+	for _, sides := range [][][]float64{{{5}}, {{1, 1, 1}}, {{1, 2, 300}, {4}}, {{0.001, 0.002}}} {
+		c := histogram("h", sides)
+		for _, b := range c.Bars {
+			if b.X < chartLeft-1e-9 || b.X+b.Width > chartRight+1e-9 || b.Y < chartTop-1e-9 || math.Abs(b.Y+b.Height-chartX) > 1e-9 {
+				t.Errorf("%v: bar %+v lies outside", sides, b)
+			}
+		}
+	}
+	if histogram("h", [][]float64{nil}) != nil {
+		t.Error("no times were drawn")
+	}
+}
