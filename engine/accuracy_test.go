@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/shammah/shammah-engine/engine/decode"
 	"github.com/shammah/shammah-engine/internal/ortest"
 )
 
@@ -65,7 +66,7 @@ func TestAccuracy(t *testing.T) {
 			t.Fatalf("kernels %d: got %q", k, why)
 		}
 		if k == KernelsExact {
-			if ids, err = m.Encode(Request{Prompt: string(text)}); err != nil {
+			if ids, err = m.Encode(Request{Prompt: string(text), Overflow: decode.OverflowTruncate}); err != nil {
 				t.Fatal(err)
 			}
 			said = greedy(t, m, ids, n)

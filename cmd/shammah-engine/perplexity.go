@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/shammah/shammah-engine/engine"
+	"github.com/shammah/shammah-engine/engine/decode"
 )
 
 // windowDefault is the tokens of a window that --context does not set.
@@ -119,7 +120,7 @@ func readText(c *cli.Context) (string, error) {
 // foretell scores the text window by window.
 func foretell(ctx context.Context, m *engine.Model, text string, window int) (measured, error) {
 	r := measured{Window: window, Model: m.Spec().Name, Variant: m.Spec().Variant}
-	ids, err := m.Encode(engine.Request{Prompt: text})
+	ids, err := m.Encode(engine.Request{Prompt: text, Overflow: decode.OverflowTruncate}) // longer than the context
 	if err != nil {
 		return r, err
 	}
