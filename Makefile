@@ -21,7 +21,7 @@ go_test = $(GO) test -ldflags '$(ldflags)'
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := program
-.PHONY: program cpu cuda coreml native run test vet unit ctest bench check race cgocheck fuzz hf cross tags dist clean help
+.PHONY: program cpu cuda coreml native run test vet unit ctest bench accuracy check race cgocheck fuzz hf cross tags dist clean help
 
 program: native ## or just make: the program for this machine's CPU, build/bin/shammah-engine
 	$(GO) build -buildvcs=false -tags '$(tag)' -ldflags '$(ldflags) -X main.version=$(version)' -o $(program) ./cmd/shammah-engine
@@ -53,6 +53,9 @@ ctest: $(build)/cmake/CMakeCache.txt
 bench: program ## the benchmarks: Go's own, then the program's on the embedded model
 	$(go_test) -run '^$$' -bench . -benchmem ./...
 	$(program) bench
+
+accuracy: native ## our kernels beside exact computation: perplexity, and 2,000 greedy tokens
+	SHAMMAH_ACCURACY_TOKENS=2000 $(go_test) -count=1 -timeout 30m -run '^TestAccuracy$$' -v ./engine
 
 check: ## all that CI does, step by step with times
 	@.ci/run
