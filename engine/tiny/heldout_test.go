@@ -22,11 +22,20 @@ func TestHeldOutQuestions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := engine.OpenFS(ortest.Env(t), tiny.FS(), engine.Options{})
+	for name, kernels := range map[string]engine.Kernels{"our kernels": engine.KernelsAuto, "the runtime's": engine.KernelsOff} {
+		t.Run(name, func(t *testing.T) { askHeldOut(t, data, engine.Options{Kernels: kernels}) })
+	}
+}
+
+func askHeldOut(t *testing.T, data []byte, o engine.Options) {
+	m, err := engine.OpenFS(ortest.Env(t), tiny.FS(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer m.Close()
+	if why := m.Kernels(); (why == "") != (o.Kernels == engine.KernelsAuto) {
+		t.Fatalf("kernels: got %q", why)
+	}
 	type question struct {
 		Group    string
 		Messages []chat.Message
@@ -57,6 +66,7 @@ func TestHeldOutQuestions(t *testing.T) {
 		t.Fatal("there are no questions")
 	}
 	for group, n := range all {
+		t.Logf("%s: %d of %d right", group, right[group], n)
 		if share := float64(right[group]) / float64(n); share < heldOutShare {
 			t.Errorf("%s: %d of %d right (%.1f %%), want at least %.0f %%", group, right[group], n, 100*share, 100*heldOutShare)
 		}
