@@ -172,6 +172,9 @@ func (m *Model) load(files model.Files, o Options) error {
 		m.spec.Name = o.Name
 	}
 	if m.spec.Template != "" && !o.NoText {
+		if !strings.Contains(m.spec.Template, "messages") { // a web page or a pointer of git-lfs is a template too, and shows no prompt
+			return fmt.Errorf("engine: open %s: chat template: %s never mentions messages: it is no chat template", name(files), m.spec.TemplateSource)
+		}
 		var err error
 		if m.template, err = text.ParseTemplate(m.spec.Template); err != nil {
 			return fmt.Errorf("engine: open %s: chat template: %w", name(files), err)

@@ -243,6 +243,15 @@ func TestOpenRefuses(t *testing.T) {
 		{"C-03 template with an unknown filter", func(t *testing.T) string {
 			return write(t, "chat_template.jinja", "{{ messages | no_such_filter }}")
 		}, Options{}, nil, "no_such_filter"},
+		{"M-07 heads of another size", func(t *testing.T) string {
+			return rewrite(t, "b-fp32", "genai_config.json", `"head_size": 32`, `"head_size": 16`)
+		}, Options{}, model.ErrContract, "head_dim: expected 32 as in"},
+		{"M-07 heads of another size, int4", func(t *testing.T) string {
+			return rewrite(t, "b-int4", "genai_config.json", `"head_size": 32`, `"head_size": 16`)
+		}, Options{}, model.ErrContract, "head_dim: expected 32 as in"},
+		{"M-01 template that is a pointer of git-lfs", func(t *testing.T) string {
+			return write(t, "chat_template.jinja", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+		}, Options{}, nil, "chat_template.jinja never mentions messages"},
 		{"M-01 graph of four bytes", func(t *testing.T) string { return cut(t, "model.onnx", 4) }, Options{}, nil, "model.onnx"},
 		{"M-02 short external data", func(t *testing.T) string { return cut(t, "model.onnx.data", 1000) }, Options{}, nil, "model.onnx.data"},
 		{"M-12 more memory than there is", func(t *testing.T) string {

@@ -80,7 +80,7 @@ func TestSetupFlags(t *testing.T) {
 		{0, "the CPU is taken instead", "--repo tiny --backend metal", "backend = \"cpu\""},
 		{0, "", "--repo tiny --provider cpu", "backend = \"cpu\""},
 		{2, "expected one of auto, cpu, cuda, coreml", "--backend tpu", ""},
-		{1, "coreml cannot run here: this binary was built for cpu", "--backend coreml", ""},
+		{1, "coreml cannot run here: this binary is for cpu", "--backend coreml", ""},
 		{2, "expected one of tiny, qwen2.5", "--family gpt", ""},
 		{2, "Llama 3.2 has: small, medium", "--family llama --size large", ""},
 		{2, "give one or the other", "--family llama --repo tiny", ""},
@@ -147,7 +147,7 @@ func TestSetupPipe(t *testing.T) {
 		}
 	}
 	got := command(t, "cuda\nb\n\nb\ncpu\n9\n3\n1\n", "setup")
-	if got.code != 0 || !strings.Contains(got.out, "`make cuda` builds one") || !strings.Contains(got.out, "right on CPU") {
+	if got.code != 0 || !strings.Contains(got.out, "`make cuda` makes one") || !strings.Contains(got.out, "right on CPU") {
 		t.Errorf("got %d %q %q", got.code, got.out, got.problems)
 	}
 	if text := configText(t, home); text != "[model]\nrepo = \"tiny\"\nbackend = \"cpu\"\n\n[claude]\nenabled = false\n" {

@@ -8,19 +8,61 @@ import (
 
 const attention = "GroupQueryAttention"
 
-// graphQuery reports the sizes that attention nodes state as attributes, where cache shapes are symbolic.
+// graphQuery reports the sizes that an attention node states as attributes, and the one that its queries have, where cache shapes
+// are symbolic.
 func graphQuery(g *onnx.Graph, report func(name string, value int64)) {
 	for i := range g.Nodes {
-		if n := &g.Nodes[i]; n.Op == attention && n.Domain == "com.microsoft" {
-			if a := n.Attribute("num_heads"); a != nil {
-				report("heads", a.Int)
-			}
-			if a := n.Attribute("kv_num_heads"); a != nil {
-				report("kv_heads", a.Int)
-			}
+		n := &g.Nodes[i]
+		if n.Op != attention || n.Domain != "com.microsoft" {
+			continue
+		}
+		heads, kvHeads := n.Attribute("num_heads"), n.Attribute("kv_num_heads")
+		if heads == nil || kvHeads == nil {
 			return
 		}
+		report("heads", heads.Int)
+		report("kv_heads", kvHeads.Int)
+		if heads.Int < 1 || heads.Int > headsMax || kvHeads.Int < 1 || kvHeads.Int > headsMax || len(n.Inputs) < 2 {
+			return
+		}
+		sharers := heads.Int
+		if n.Inputs[1] == "" { // queries, keys and values in one
+			sharers += 2 * kvHeads.Int
+		}
+		if width := columns(g, n.Inputs[0]); width%sharers == 0 {
+			report("head_dim", width/sharers)
+		}
+		return
 	}
+}
+
+// columns is the width of what a projection makes, behind its bias and rotation; 0 where that is not to be seen.
+func columns(g *onnx.Graph, name string) int64 {
+	for range 4 {
+		i := slices.IndexFunc(g.Nodes, func(n onnx.Node) bool { return slices.Contains(n.Outputs, name) })
+		if i < 0 || len(g.Nodes[i].Inputs) < 2 {
+			return 0
+		}
+		n := &g.Nodes[i]
+		switch n.Op {
+		case "Add", "RotaryEmbedding":
+			name = n.Inputs[0]
+		case "MatMulNBits":
+			if a := n.Attribute("N"); a != nil {
+				return a.Int
+			}
+			return 0
+		case "MatMul":
+			w := slices.IndexFunc(g.Initializers, func(t onnx.Tensor) bool { return t.Name == n.Inputs[1] })
+			if w < 0 || len(g.Initializers[w].Dims) != 2 {
+				return 0
+			}
+			return g.Initializers[w].Dims[1]
+		default:
+			return 0
+		}
+	}
+	return 0
 }
 
 // walk visits every node, those of branches too; top tells the graph's own.

@@ -44,7 +44,7 @@ func Chain(name string) ([]Candidate, error) {
 	hint := "expected auto or one of " + strings.Join(Names(), ", ")
 	switch name {
 	case "cuda", "coreml":
-		hint = fmt.Sprintf("this binary was built for %s; `make %s` builds one that has it", Build, name)
+		hint = fmt.Sprintf("this binary is for %s; `make %s` makes one", Build, name)
 	case "metal":
 		hint = "ONNX Runtime has no Metal provider; on a Mac, coreml uses the GPU"
 	}

@@ -24,7 +24,7 @@ func commands() []command {
 		{"help", "", "show this", (*Session).help, nil},
 		{"model", "[NAME]", "show the model, or load another in the background", (*Session).model, func(s *Session) []string { return s.Backend.Models() }},
 		{"system", "[TEXT]", `tell the model what to be; "" takes it back`, (*Session).system, nil},
-		{"set", "[NAME VALUE]", "list the settings, or change one; default takes it back", (*Session).set, settingNames},
+		{"set", "[NAME VALUE]", "list settings, or change one; default resets it", (*Session).set, settingNames},
 		{"show", "[settings|system|model]", "show what was said, or one of these", (*Session).show, func(*Session) []string { return []string{"settings", "system", "model"} }},
 		{"clear", "", "forget what was said", (*Session).clear, nil},
 		{"save", "FILE", "write the conversation to a file", (*Session).save, nil},
@@ -77,7 +77,7 @@ func (s *Session) command(ctx context.Context, name, rest string) error {
 		}
 		names = append(names, c.name)
 	}
-	return fmt.Errorf("there is no /%s%s; /help lists them all, and a space before the slash makes it a question", name, didYouMean(name, names))
+	return fmt.Errorf("there is no /%s%s; /help lists all; a space before it makes it a question", name, didYouMean(name, names))
 }
 
 func (s *Session) help(context.Context, string) error {

@@ -149,7 +149,7 @@ func (w *Wizard) askFamily(q *Question) {
 
 func (w *Wizard) askSize(q *Question) {
 	q.Title = "Which size?"
-	q.Text = []string{"Downloads and memory are those of the variant for the CPU with a short context; \"about\" is from the number of parameters.", "The larger, the better the answers, and the slower."}
+	q.Text = []string{"Downloads and memory are those of the variant for the CPU, with a short", "context; \"about\" is from the number of parameters.", "The larger, the better the answers, and the slower."}
 	if w.facts.Memory.Total > 0 {
 		q.Text = append(q.Text, bytesText(w.facts.Memory.Available)+" of memory are available here.")
 	}
@@ -165,7 +165,7 @@ func (w *Wizard) askSize(q *Question) {
 
 func (w *Wizard) askClaude(q *Question) {
 	q.Title, q.Default = "May Claude answer while the model of this machine cannot?", w.a.Claude
-	q.Text = []string{"That takes a key for Anthropic's service, and prompts go there then. Without one everything stays here."}
+	q.Text = []string{"That takes a key for Anthropic's service, and prompts go there then.", "Without one everything stays here."}
 	found := "not set now"
 	if w.facts.Env(w.a.KeyEnv) != "" {
 		found = "set"
