@@ -9,8 +9,8 @@ import (
 
 // The drawing area of a chart, in pixels.
 const (
-	chartWidth, chartHeight                 = 520, 260
-	chartLeft, chartRight, chartTop, chartX = 56, 508, 18, 214 // chartX is where the axis lies
+	chartWidth, chartHeight                 = 520, 272
+	chartLeft, chartRight, chartTop, chartX = 56, 508, 32, 228 // chartX is where the axis lies
 	binsMost                                = 40
 )
 
@@ -46,7 +46,7 @@ func bars(title, xLabel string, places []string, sides [][]Result) *chart {
 			most = max(most, r.Median+r.Deviation)
 		}
 	}
-	y := c.yAxis(most)
+	y := c.yAxis(most * 1.1) // with room for the numbers above the bars
 	slot := float64(chartRight-chartLeft) / float64(len(places))
 	width := min(slot*0.8/float64(len(sides)), 70)
 	for i, place := range places {
@@ -101,7 +101,7 @@ func short(x float64) string {
 	return strconv.FormatFloat(x, 'g', 3, 64)
 }
 
-// histogram is a chart of how the times between tokens lie, the slowest hundredth in the last place.
+// histogram is a chart of how the times between tokens lie, stragglers in the last place.
 func histogram(title string, sides [][]float64) *chart {
 	var all []float64
 	for _, s := range sides {
@@ -110,7 +110,7 @@ func histogram(title string, sides [][]float64) *chart {
 	if len(all) == 0 {
 		return nil
 	}
-	low, high := slices.Min(all), quantile(all, 0.99)
+	low, high := slices.Min(all), min(quantile(all, 0.99), 3*median(all))
 	if high <= low {
 		high = low + max(low*0.1, 1e-3)
 	}
