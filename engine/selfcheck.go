@@ -59,6 +59,9 @@ func (m *Model) probe() ([][]float32, error) {
 	}
 	defer release()
 	m.runner.cancel = cancel
+	if err := m.runner.Keep(0); err != nil {
+		return nil, err
+	}
 	defer m.runner.Keep(0)
 	var rows [][]float32
 	state := uint32(1)
