@@ -68,6 +68,7 @@ type Model struct {
 	log       zerolog.Logger
 	kernels   string   // why our kernels do not compute, "" if they do
 	packed    *derived // the graph for our kernels, nil: the original runs
+	stepBytes int64
 	cache     *kv.Cache
 	runner    *runner
 	turn      chan struct{} // holds one token: who takes it may use runner and session
@@ -188,7 +189,9 @@ func (m *Model) settle(files model.Files) (err error) {
 	if m.packed != nil {
 		return m.checkDerived()
 	}
-	m.spec, err = files.Load(signature(m.session))
+	if m.spec, err = files.Load(signature(m.session)); err == nil {
+		m.stepBytes = m.spec.StepBytes
+	}
 	return err
 }
 
@@ -261,6 +264,10 @@ func (m *Model) Provider() string { return m.provider }
 
 // Kernels says why the runtime computes the matrix products and not package cpu's kernels; "" if these do.
 func (m *Model) Kernels() string { return m.kernels }
+
+// StepBytes is the bytes of weights that computing one token reads: packed matrices, where our kernels compute. Over the machine's read
+// bandwidth it is the time that a token takes at least.
+func (m *Model) StepBytes() int64 { return m.stepBytes }
 
 // Kept lists what the runtime computes although the kernels have an operator for it, and why.
 func (m *Model) Kept() []derive.Kept {

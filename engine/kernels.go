@@ -59,6 +59,7 @@ func (m *Model) openDerived(files model.Files, options ort.SessionOptions) error
 	if err != nil {
 		return err
 	}
+	m.stepBytes = w.stepBytes(d.plan)
 	var bytes []byte
 	graph, err := d.tensors.Graph()
 	if err == nil {

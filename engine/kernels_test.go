@@ -193,6 +193,47 @@ func TestCheckRemembered(t *testing.T) {
 	}
 }
 
+// A context too small for the whole comparison is compared as far as it goes, and nothing is remembered.
+func TestCheckInASmallContext(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "model")
+	if err := os.CopyFS(dir, os.DirFS("testdata/b-int4")); err != nil {
+		t.Fatal(err)
+	}
+	checks := t.TempDir()
+	t.Setenv("SHAMMAH_CHECKS", checks)
+	for _, context := range []int{1, 6, 17, 63} {
+		m, err := Open(ortest.Env(t), dir, Options{NoText: true, Context: context})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if why := m.Kernels(); why != "" {
+			t.Errorf("a context of %d: got %q, want our kernels", context, why)
+		}
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if entries, err := os.ReadDir(checks); err != nil || len(entries) > 0 {
+		t.Errorf("got %v, %v; want no comparison remembered", entries, err)
+	}
+}
+
+// What a step reads is the packed matrices with our kernels, and else what the file has of them; tables that are looked up are in neither.
+func TestStepBytes(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		least, of float64 // shares of the graph's bytes
+	}{{"b-int4", 0.3, 1.3}, {"b-fp32", 0.3, 1}, {"a-fp32", 0.3, 1}} {
+		for _, kernels := range []Kernels{KernelsAuto, KernelsOff} {
+			m := openFixture(t, c.name, Options{NoText: true, Kernels: kernels})
+			got, file := float64(m.StepBytes()), float64(m.Spec().Bytes)
+			if got < c.least*file || got > c.of*file {
+				t.Errorf("%s, kernels %d: %v bytes a step, want %v to %v of the file's %v", c.name, kernels, got, c.least, c.of, file)
+			}
+		}
+	}
+}
+
 // Scales that are NaN are an error of the weights, as the runtime would compute them, never an answer.
 func TestKernelsBadScale(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "model")

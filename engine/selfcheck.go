@@ -66,6 +66,9 @@ func (m *Model) probe() ([][]float32, error) {
 	var rows [][]float32
 	state := uint32(1)
 	for _, n := range checkLengths {
+		if len(m.runner.Held())+n > m.context {
+			break
+		}
 		ids := make([]int32, n)
 		for i := range ids {
 			state = state*1664525 + 1013904223
@@ -172,8 +175,10 @@ func (m *Model) endCheck(c check) (why string) {
 	if err != nil {
 		return "they could not be compared with the original graph: " + err.Error()
 	}
-	a := compare(c.want, got)
-	remember(c.file, a)
+	a := compare(c.want[:min(len(got), len(c.want))], got)
+	if len(got) == len(c.want) { // a context too small for the whole probe has seen less
+		remember(c.file, a)
+	}
 	if !a.ok() {
 		return "they were compared with the original graph: " + a.String()
 	}

@@ -307,6 +307,17 @@ func floatsOf(b []byte) []float32 {
 // Bytes is the memory of the packed matrices.
 func (w *weights) Bytes() int { return len(w.tiles.Bytes()) }
 
+// stepBytes is what computing one token reads of the packed matrices, and of what the runtime kept.
+func (w *weights) stepBytes(plan *derive.Plan) int64 {
+	bytes := model.StepBytes(plan.Model.Graph)
+	for i, m := range plan.Matrices {
+		if !m.Lookup {
+			bytes += int64(w.packed[i].Matrix.Tiles()) * int64(w.packed[i].TileBytes())
+		}
+	}
+	return bytes
+}
+
 // Close frees everything; the session that reads it must be gone.
 func (w *weights) Close() {
 	for _, b := range append([]*ort.Buffer{w.tiles, w.floats}, w.copies...) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ func benchCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "pg", Usage: "read and then write `N,M` tokens, as one rate (repeatable)"},
 			&cli.StringSliceFlag{Name: "test", Usage: "the test of that `NAME`, as the table has it: load, turn2, copy, \"pp512 @ d1024\" (repeatable)"},
 			&cli.IntFlag{Name: "repetitions", Aliases: []string{"r"}, Value: 5, Usage: "measure each test `N` times"},
+			&cli.BoolFlag{Name: "roofline", Usage: "measure how fast this machine reads memory, and say what share of that limit writing reaches"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "md", Usage: "`FORMAT`: " + strings.Join(bench.Formats(), ", ")},
 			&cli.StringFlag{Name: "beside", Usage: "show the report in `FILE`, which -o json wrote, on the page (-o html) too"},
 		),
@@ -58,7 +60,7 @@ func benchAction(c *cli.Context) error {
 	ctx, stop := interruptible(c.Context)
 	defer stop()
 	if !c.IsSet("context") {
-		context := 0
+		context := contextLeast
 		for _, t := range tests {
 			context = max(context, t.Tokens())
 		}
@@ -73,8 +75,18 @@ func benchAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if c.Bool("roofline") { // now that the model is closed: the memory that this takes is in no row's peak
+		bandwidth, err := cpu.ReadBandwidth(report.Threads)
+		if err != nil {
+			return err
+		}
+		report.SetBandwidth(bandwidth)
+	}
 	return report.Write(c.App.Writer, format, beside)
 }
+
+// contextLeast has room for the comparison of our kernels with the runtime's, which is then remembered: no later load has it in its time.
+const contextLeast = 64
 
 // benchOutput is how the report is to be written. What stands beside it is read before anything is measured.
 func benchOutput(c *cli.Context) (format string, beside *bench.Report, err error) {
@@ -138,12 +150,11 @@ func measure(ctx context.Context, c *cli.Context, tests []bench.Test) (report be
 	report = bench.Report{
 		Version: version, Model: spec.Name, Bytes: spec.Bytes, Parameters: spec.Parameters, Layout: spec.Layout.String(), Variant: spec.Variant,
 		Provider: m.Provider(), Threads: m.Threads(), CPU: cpuid.CPU.BrandName + ", kernels " + cpu.Rung(), LoadMS: time.Since(start).Seconds() * 1e3,
+		Kernels: cmp.Or(m.Kernels(), bench.KernelsOwn), StepBytes: m.StepBytes(),
 	}
-	b := bench.Bench{Model: m, Vocab: spec.Vocab, Repetitions: c.Int("repetitions"), Peak: peakMemory}
-	if m.Tokenizer() != nil {
-		if b.Passage, err = m.Encode(engine.Request{Prompt: bench.Passage}); err != nil {
-			return report, err
-		}
+	b, err := benchOf(c, m)
+	if err != nil {
+		return report, err
 	}
 	load := false
 	for _, t := range tests {
@@ -168,6 +179,21 @@ func measure(ctx context.Context, c *cli.Context, tests []bench.Test) (report be
 	}
 	report.Results = append(report.Results, r)
 	return report, nil
+}
+
+// benchOf is what all tests have in common.
+func benchOf(c *cli.Context, m *engine.Model) (b bench.Bench, err error) {
+	spec := m.Spec()
+	b = bench.Bench{Model: m, Vocab: spec.Vocab, Repetitions: c.Int("repetitions"), Peak: peakMemory}
+	estimate, err := spec.MemoryEstimate(m.Context())
+	if err != nil {
+		return b, err
+	}
+	b.Estimate, b.RowBytes = estimate.Total(), estimate.KV
+	if m.Tokenizer() != nil {
+		b.Passage, err = m.Encode(engine.Request{Prompt: bench.Passage})
+	}
+	return b, err
 }
 
 // reopen opens library and model as openModel does, which has said already what there is to say.

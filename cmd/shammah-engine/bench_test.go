@@ -23,6 +23,21 @@ func TestBenchTable(t *testing.T) {
 	}
 }
 
+func TestBenchRoofline(t *testing.T) {
+	got := command(t, "", "bench", "--model", fixture(t, "b-int4"), "-p", "0", "-n", "4", "-r", "1", "-t", "1", "--roofline", "-o", "json")
+	var r bench.Report
+	if err := json.Unmarshal([]byte(got.out), &r); err != nil || got.code != 0 || len(r.Results) != 1 {
+		t.Fatalf("got %d %q %q, %v; want a report", got.code, got.out, got.problems, err)
+	}
+	if r.Bandwidth <= 0 || r.StepBytes <= 0 || r.Results[0].Roofline <= 0 || r.Kernels != bench.KernelsOwn || r.Results[0].Estimate <= 0 {
+		t.Errorf("bandwidth %v, bytes a step %d, share %v, kernels %q, estimate %d; want all of them", r.Bandwidth, r.StepBytes, r.Results[0].Roofline, r.Kernels, r.Results[0].Estimate)
+	}
+	got = command(t, "", "bench", "--model", fixture(t, "b-int4"), "-p", "0", "-n", "4", "-r", "1", "-t", "1", "--kernels", "off")
+	if !strings.Contains(got.out, "kernels: the runtime's: off") || !strings.Contains(got.out, "of estimate") || strings.Contains(got.out, "of limit") {
+		t.Errorf("want whose kernels, the estimate and no limit:\n%s%s", got.out, got.problems)
+	}
+}
+
 // What is named alone is measured alone.
 func TestBenchNamedTest(t *testing.T) {
 	for _, c := range []struct {

@@ -45,6 +45,7 @@ type Matrix struct {
 	Zeros           *onnx.Tensor // zero points, packed as codes are or one byte each; nil: 8, or 128 for 8 bits
 	Weights         *onnx.Tensor // in place of codes and scales: float32 weights, quantised when they are packed
 	Transposed      bool         // Weights are (inputs, outputs)
+	Lookup          bool         // a step reads one row alone
 }
 
 // Floats is a list of floats that a node needs: a tensor of the original, or a table.

@@ -41,7 +41,7 @@ func (d *deriver) quantisedRows(n *onnx.Node) (Matrix, bool) {
 		d.keep(n, "its weights are not uint8 codes with float32 scales along the rows")
 		return Matrix{}, false
 	}
-	m := Matrix{Name: codes.Name, Block: integer(n, "block_size", 128), Bits: integer(n, "bits", 4), Codes: codes, Scales: scales}
+	m := Matrix{Name: codes.Name, Lookup: true, Block: integer(n, "block_size", 128), Bits: integer(n, "bits", 4), Codes: codes, Scales: scales}
 	m.Outputs, m.Inputs = int(min(scales.Dims[0], sizeMax+1)), int(min(scales.Dims[1], sizeMax))*max(m.Block, 0)
 	if why := m.check(); why != "" {
 		d.keep(n, "%s", why)
@@ -78,5 +78,5 @@ func (d *deriver) plainRows(n *onnx.Node) (Matrix, bool) {
 	if size, err := w.Size(); err != nil || size < 1<<20 {
 		return Matrix{}, false
 	}
-	return Matrix{Name: w.Name, Outputs: int(w.Dims[0]), Inputs: int(w.Dims[1]), Bits: 32, Weights: w}, true
+	return Matrix{Name: w.Name, Outputs: int(w.Dims[0]), Inputs: int(w.Dims[1]), Bits: 32, Weights: w, Lookup: true}, true
 }

@@ -24,6 +24,7 @@ func (f Files) Load(sig Signature) (*Spec, error) {
 	}
 	l.spec.Parameters = parameters(f.graph.Graph, l.config.tied, int64(l.spec.Vocab)*int64(l.spec.Hidden))
 	l.spec.kept, l.spec.packed = weights(f.graph.Graph)
+	l.spec.StepBytes = StepBytes(f.graph.Graph)
 	l.spec.Files = l.Files
 	l.spec.graph = nil // a few MB that nothing needs any more
 	return l.spec, nil

@@ -27,12 +27,11 @@ const (
 	logitsRows  = 32
 )
 
-// weights says how much memory the graph's weights take on the CPU: kept as they are (tables that are only looked up), and
-// packed for the matrix kernels. Measured with ONNX Runtime 1.32.0 on Qwen2.5-0.5B and SmolLM2-135M: int4 weights with
-// their scales take 1.41 to 1.46 times their bytes, float32 ones as many as before, and the largest is there twice for a
-// moment; the mapped originals of packed weights are given back.
-func weights(g *onnx.Graph) (kept, packed int64) {
-	const lookedUp, blocks, other = 1, 2, 4
+// How a weight is used.
+const lookedUp, blocks, other = 1, 2, 4
+
+// uses says of each tensor how nodes use it.
+func uses(g *onnx.Graph) map[string]int {
 	use := map[string]int{}
 	walk(g, func(n *onnx.Node, _ bool) {
 		how := other
@@ -46,6 +45,27 @@ func weights(g *onnx.Graph) (kept, packed int64) {
 			use[in] |= how
 		}
 	})
+	return use
+}
+
+// StepBytes is the bytes of the graph's weights that computing one token reads: all but tables, of which it takes a row.
+func StepBytes(g *onnx.Graph) (bytes int64) {
+	use := uses(g)
+	for i := range g.Initializers {
+		t := &g.Initializers[i]
+		if size, err := t.Size(); err == nil && size > 0 && size <= 1<<50 && use[t.Name]&(blocks|other) != 0 {
+			bytes += size
+		}
+	}
+	return bytes
+}
+
+// weights says how much memory the graph's weights take on the CPU: kept as they are (tables that are only looked up), and
+// packed for the matrix kernels. Measured with ONNX Runtime 1.32.0 on Qwen2.5-0.5B and SmolLM2-135M: int4 weights with
+// their scales take 1.41 to 1.46 times their bytes, float32 ones as many as before, and the largest is there twice for a
+// moment; the mapped originals of packed weights are given back.
+func weights(g *onnx.Graph) (kept, packed int64) {
+	use := uses(g)
 	var largest int64
 	for i := range g.Initializers {
 		t := &g.Initializers[i]

@@ -142,6 +142,8 @@ type Spec struct {
 	TemplateSource   string // the file it stands in, or "built-in <name>"
 	Sampling         Defaults
 
+	StepBytes int64 // of weights that computing one token reads from the graph as it is in its file
+
 	kept, packed int64 // bytes of weights, see weights
 }
 

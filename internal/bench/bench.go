@@ -28,6 +28,8 @@ type Bench struct {
 	Vocab       int
 	Repetitions int
 	Peak        func() int64 // bytes resident at most so far
+	Estimate    int64        // bytes that opening the model foresees
+	RowBytes    int64        // of a sequence's cache, which each row of a batch has beside the model's own
 	Passage     []int32      // Passage in the model's tokens, for Copy alone
 }
 
@@ -40,16 +42,18 @@ const (
 // Result is what one test gave: a sample for each repetition.
 type Result struct {
 	Test       string    `json:"test"`
-	Unit       string    `json:"unit"`             // of samples, median and deviation: t/s, all rows together, or ms
-	Samples    []float64 `json:"samples"`          //
-	Median     float64   `json:"median"`           //
-	Deviation  float64   `json:"deviation"`        // standard deviation of the samples
-	FirstMS    float64   `json:"first_ms"`         // median time to the first token, milliseconds
-	GapP50MS   float64   `json:"gap_p50_ms"`       // between tokens of a row; 0 for prompts
-	GapP95MS   float64   `json:"gap_p95_ms"`       //
-	PeakMemory int64     `json:"peak_memory"`      // bytes resident at most, of the whole process so far
-	Reused     int       `json:"reused,omitempty"` // tokens of the prompt that the cache still held
-	Copied     float64   `json:"copied,omitempty"` // share of the tokens that could be looked up in what stands before
+	Unit       string    `json:"unit"`               // of samples, median and deviation: t/s, all rows together, or ms
+	Samples    []float64 `json:"samples"`            //
+	Median     float64   `json:"median"`             //
+	Deviation  float64   `json:"deviation"`          // standard deviation of the samples
+	FirstMS    float64   `json:"first_ms"`           // median time to the first token, milliseconds
+	GapP50MS   float64   `json:"gap_p50_ms"`         // between tokens of a row; 0 for prompts
+	GapP95MS   float64   `json:"gap_p95_ms"`         //
+	PeakMemory int64     `json:"peak_memory"`        // bytes resident at most, of the whole process so far
+	Estimate   int64     `json:"estimate_memory"`    // bytes that were foreseen for that
+	Roofline   float64   `json:"roofline,omitempty"` // share of the rate at which the machine can read the weights
+	Reused     int       `json:"reused,omitempty"`   // tokens of the prompt that the cache still held
+	Copied     float64   `json:"copied,omitempty"`   // share of the tokens that could be looked up in what stands before
 	GapsMS     []float64 `json:"gaps_ms,omitempty"`
 }
 
@@ -75,6 +79,9 @@ func (b Bench) Run(ctx context.Context, t Test) (Result, error) {
 		r.GapP50MS, r.GapP95MS = quantile(r.GapsMS, 0.5), quantile(r.GapsMS, 0.95)
 	}
 	b.finish(&r)
+	if t.Rows > 1 {
+		r.Estimate += int64(t.Rows) * b.RowBytes
+	}
 	return r, nil
 }
 
@@ -101,7 +108,7 @@ func (b Bench) Load(ctx context.Context, open func() (close func() error, err er
 }
 
 func (b Bench) finish(r *Result) {
-	r.Median, r.Deviation, r.PeakMemory = median(r.Samples), deviation(r.Samples), b.Peak()
+	r.Median, r.Deviation, r.PeakMemory, r.Estimate = median(r.Samples), deviation(r.Samples), b.Peak(), b.Estimate
 }
 
 // measured is one repetition.

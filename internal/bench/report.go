@@ -17,8 +17,34 @@ type Report struct {
 	Provider   string   `json:"provider"`
 	Threads    int      `json:"threads"`
 	CPU        string   `json:"cpu"`
+	Kernels    string   `json:"kernels"` // "own", or why the runtime's compute
 	LoadMS     float64  `json:"load_ms"`
+	StepBytes  int64    `json:"step_bytes"`          // of weights that computing one token reads
+	Bandwidth  float64  `json:"bandwidth,omitempty"` // bytes per second that the machine reads, if that was measured
 	Results    []Result `json:"results"`
+}
+
+// KernelsOwn is the Kernels of a report whose matrix products this program's kernels computed.
+const KernelsOwn = "own"
+
+// SetBandwidth notes the machine's read bandwidth, and what share of its limit each generation reached: a step reads the weights once,
+// for all rows.
+func (r *Report) SetBandwidth(bytesPerSecond float64) {
+	r.Bandwidth = bytesPerSecond
+	for i := range r.Results {
+		t, err := Parse(r.Results[i].Test)
+		if writes := t.Generate > 0 && (t.Prompt == 0 || t.Kind == Copy); err == nil && writes && r.limit() > 0 {
+			r.Results[i].Roofline = r.Results[i].Median / float64(max(t.Rows, 1)) / r.limit()
+		}
+	}
+}
+
+// limit is the steps per second at which the weights can be read, 0 if that is not known.
+func (r Report) limit() float64 {
+	if r.StepBytes <= 0 {
+		return 0
+	}
+	return r.Bandwidth / float64(r.StepBytes)
 }
 
 // Markdown writes the report as a table that is aligned for reading in a terminal too.
@@ -32,7 +58,10 @@ func (r Report) Markdown(w io.Writer) error {
 
 // rows is the table for readers, its head first.
 func (r Report) rows() [][]string {
-	rows := [][]string{{"model", "size", "params", "layout", "provider", "threads", "test", "t/s", "first ms", "gap p50 ms", "gap p95 ms", "peak MiB"}}
+	rows := [][]string{{"model", "size", "params", "layout", "provider", "threads", "test", "t/s", "first ms", "gap p50 ms", "gap p95 ms", "peak MiB", "of estimate"}}
+	if r.Bandwidth > 0 {
+		rows[0] = append(rows[0], "of limit")
+	}
 	for _, t := range r.Results {
 		first, gap50, gap95 := "", "", ""
 		if t.FirstMS > 0 {
@@ -41,17 +70,41 @@ func (r Report) rows() [][]string {
 		if t.GapP50MS > 0 {
 			gap50, gap95 = fmt.Sprintf("%.2f", t.GapP50MS), fmt.Sprintf("%.2f", t.GapP95MS)
 		}
-		rows = append(rows, []string{
+		estimate := ""
+		if t.Estimate > 0 {
+			estimate = fmt.Sprintf("%.2f", float64(t.PeakMemory)/float64(t.Estimate))
+		}
+		row := []string{
 			r.Model, fmt.Sprintf("%.1f MiB", mib(r.Bytes)), parameters(r.Parameters), r.Layout + " " + r.Variant, r.Provider, fmt.Sprint(r.Threads),
-			t.Test, t.value(), first, gap50, gap95, fmt.Sprintf("%.0f", mib(t.PeakMemory)),
-		})
+			t.Test, t.value(), first, gap50, gap95, fmt.Sprintf("%.0f", mib(t.PeakMemory)), estimate,
+		}
+		if r.Bandwidth > 0 {
+			limit := ""
+			if t.Roofline > 0 {
+				limit = fmt.Sprintf("%.0f %%", t.Roofline*100)
+			}
+			row = append(row, limit)
+		}
+		rows = append(rows, row)
 	}
 	return rows
 }
 
 // notes are the lines below the table.
 func (r Report) notes() []string {
-	return []string{fmt.Sprintf("load %.0f ms · %s · shammah-engine %s", r.LoadMS, r.CPU, r.Version)}
+	notes := []string{fmt.Sprintf("load %.0f ms · %s · shammah-engine %s", r.LoadMS, r.CPU, r.Version)}
+	switch r.Kernels {
+	case "": // an older file
+	case KernelsOwn:
+		notes = append(notes, "kernels: this program's")
+	default:
+		notes = append(notes, "kernels: the runtime's: "+r.Kernels)
+	}
+	if r.Bandwidth > 0 {
+		notes = append(notes, fmt.Sprintf("limit: %.1f GB/s read by %d threads, %.1f MB of weights a step (keys and values not counted): %.1f steps/s",
+			r.Bandwidth/1e9, r.Threads, float64(r.StepBytes)/1e6, r.limit()))
+	}
+	return notes
 }
 
 // value is median and deviation; what is no rate has its unit.

@@ -101,7 +101,7 @@ func TestJSONLinesAndCSVHaveTheSame(t *testing.T) {
 	if err := json.Unmarshal([]byte(lines[2]), &keys); err != nil || keys["test"] != "tg128" || keys["model"] != r.Model || keys["results"] != nil {
 		t.Errorf("a line reads back as %v, %v", keys, err)
 	}
-	optional := []string{"reused", "copied", "gaps_ms"}
+	optional := []string{"reused", "copied", "gaps_ms", "bandwidth", "roofline"}
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		if !slices.Contains(records[0], key) && !slices.Contains(optional, key) {
 			t.Errorf("CSV lacks %q, which JSON has", key)
@@ -190,5 +190,37 @@ func TestBarsLieInTheirChart(t *testing.T) {
 	}
 	if histogram("h", [][]float64{nil}) != nil {
 		t.Error("no times were drawn")
+	}
+}
+
+// A batch of 8 rows at 80 tokens a second makes 10 steps.
+func TestLimitAndEstimate(t *testing.T) {
+	r := Report{StepBytes: 1e9, Kernels: KernelsOwn, Threads: 2, Results: []Result{
+		{Test: "tg8", Median: 15, PeakMemory: 90, Estimate: 100}, {Test: "tg8 b8", Median: 80}, {Test: "copy", Median: 10}, {Test: "pp8", Median: 100}, {Test: "pg8,8", Median: 9}, {Test: "load", Unit: UnitMS, Median: 5},
+	}}
+	if md := written(t, r, "md", nil); strings.Contains(md, "limit") || !strings.Contains(md, " 0.90 |") || !strings.Contains(md, "kernels: this program's") {
+		t.Errorf("want the share of the estimate, whose kernels, and no limit:\n%s", md)
+	}
+	r.SetBandwidth(20e9)
+	for i, want := range []float64{0.75, 0.5, 0.5, 0, 0, 0} {
+		if got := r.Results[i].Roofline; math.Abs(got-want) > 1e-9 {
+			t.Errorf("%s: %v of the limit, want %v", r.Results[i].Test, got, want)
+		}
+	}
+	md := written(t, r, "md", nil)
+	for _, want := range []string{"| of limit |", " 75 % |", "20.0 GB/s read by 2 threads, 1000.0 MB of weights a step", "20.0 steps/s"} {
+		if !strings.Contains(md, want) {
+			t.Errorf("lacks %q:\n%s", want, md)
+		}
+	}
+	r.Kernels, r.StepBytes = "no such product", 0
+	if r.SetBandwidth(1); !strings.Contains(written(t, r, "md", nil), "the runtime's: no such product") {
+		t.Error("the table does not say why the runtime computes")
+	}
+	b := Bench{Model: &fake{}, Vocab: 10, Repetitions: 1, Peak: peak42, Estimate: 100, RowBytes: 7}
+	for rows, want := range map[int]int64{0: 100, 3: 121} {
+		if got, err := b.Run(t.Context(), Test{Generate: 2, Rows: rows}); err != nil || got.Estimate != want {
+			t.Errorf("%d rows: an estimate of %d, %v; want %d", rows, got.Estimate, err, want)
+		}
 	}
 }
