@@ -58,19 +58,12 @@ def write(shape, out, tokenizer=None):
     """A checkpoint in the folder out. tokenizer is a folder with a real one; without it one of the same size is made up."""
     os.makedirs(out, exist_ok=True)
     c = config(shape)
-    header, at = {"__metadata__": {"format": "pt"}}, 0
-    for name, dims, _ in tensors(c):
-        size = 2 * int(np.prod(dims))
-        header[name] = {"dtype": "BF16", "shape": list(dims), "data_offsets": [at, at + size]}
-        at += size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
     random = np.random.default_rng(0)
-    with open(os.path.join(out, "model.safetensors"), "wb") as f:
-        f.write(len(text).to_bytes(8, "little") + text)
-        for _, dims, kind in tensors(c):
-            x = np.ones(dims, np.float32) if kind == "ones" else random.standard_normal(dims, np.float32) * np.float32(0.02)
-            f.write(bfloat16(x).tobytes())
+
+    def fill(dims, kind):
+        return np.ones(dims, np.float32) if kind == "ones" else random.standard_normal(dims, np.float32) * np.float32(0.02)
+
+    store(out, {name: (dims, lambda dims=dims, kind=kind: fill(dims, kind)) for name, dims, kind in tensors(c)})
     if tokenizer:
         for name in TOKENIZER_FILES:
             shutil.copy(os.path.join(tokenizer, name), out)
@@ -78,6 +71,21 @@ def write(shape, out, tokenizer=None):
         write_tokenizer(out)
     save(os.path.join(out, "generation_config.json"), {"bos_token_id": 151643, "eos_token_id": [151645, 151643], "pad_token_id": 151643})
     save(os.path.join(out, "config.json"), c)  # last: its presence says that the folder is complete
+
+
+def store(out, values):
+    """Writes model.safetensors: for each name its shape and a function that gives it in float32; stored as bfloat16."""
+    header, at = {"__metadata__": {"format": "pt"}}, 0
+    for name, (dims, _) in values.items():
+        size = 2 * int(np.prod(dims))
+        header[name] = {"dtype": "BF16", "shape": list(dims), "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(os.path.join(out, "model.safetensors"), "wb") as f:
+        f.write(len(text).to_bytes(8, "little") + text)
+        for _, value in values.values():
+            f.write(bfloat16(np.ascontiguousarray(value())).tobytes())
 
 
 def save(path, value):

@@ -10,6 +10,7 @@ import collections
 import json
 import os
 import re
+import signal
 import sys
 
 import machine
@@ -47,13 +48,13 @@ def parse_test(name, new):
     if m := re.fullmatch(r"pp(\d+)", name):
         return Test(name, "tok/s", False, Spec(int(m[1]), 0, 1), "rate")
     if m := re.fullmatch(r"tg@?d?(\d+)", name):
-        return Test(f"tg{new}@d{m[1]}", "tok/s", False, Spec(int(m[1]), new, 1), "rate")
+        return Test(f"tg{new} @ d{m[1]}", "tok/s", False, Spec(int(m[1]), new, 1), "rate")
     if m := re.fullmatch(r"b(\d+)", name):
-        return Test(f"tg{new}@d16b{m[1]}", "tok/s", False, Spec(16, new, int(m[1])), "rate")
+        return Test(f"tg{new} b{m[1]} @ d16", "tok/s", False, Spec(16, new, int(m[1])), "rate")
     if name == "load":
         return Test("load", "s", True, Spec(16, 0, 1), "load_s")
     if name == "peak":
-        return Test("peak at pp2048", "MB", True, Spec(2048, 0, 1), "peak_mb")
+        return Test("peak, pp2048", "MB", True, Spec(2048, 0, 1), "peak_mb")
     raise argparse.ArgumentTypeError(f"{name!r} is no test: expected ppN, tgN, bN, load or peak")
 
 
@@ -205,6 +206,7 @@ def arguments():
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what runs is ended too
     a = arguments()
     c = Comparison(a)
     if a.prepare:

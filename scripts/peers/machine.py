@@ -1,12 +1,15 @@
 """Runs one command while nobody else computes, and says so where somebody did. Also what kind of machine this is."""
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 
 CORES = len(os.sched_getaffinity(0))
+# OpenVINO's telemetry starts a process at import that outlives it, except in CI.
+ENVIRONMENT = dict(os.environ, CI="true")
 
 
 def busy():
@@ -33,12 +36,12 @@ class Failure(Exception):
     """Something that could not be had or done, in one line."""
 
 
-def run(command, timeout, environment=None):
+def run(command, timeout):
     """Output of the command, and the share of the cores that others used while it ran."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         before, begin = busy(), time.monotonic()
         try:
-            p = subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL, env=environment, start_new_session=True)
+            p = subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL, env=ENVIRONMENT, start_new_session=True)
         except OSError as e:
             raise Failure(f"{command[0]}: {e.strerror}") from e
         usage = wait(p, timeout)
@@ -51,17 +54,22 @@ def run(command, timeout, environment=None):
 
 
 def wait(p, timeout):
-    """Waits for the process and gives what it used; one that takes longer than timeout seconds is ended."""
+    """Waits for the process and gives what it used; it is ended after timeout seconds, and when we are."""
     end = time.monotonic() + timeout
-    while True:
-        pid, status, usage = os.wait4(p.pid, os.WNOHANG)
-        if pid:
-            p.returncode = os.waitstatus_to_exitcode(status)
-            return usage
-        if time.monotonic() > end:
-            p.kill()
-            end = float("inf")
-        time.sleep(0.02)
+    try:
+        while True:
+            pid, status, usage = os.wait4(p.pid, os.WNOHANG)
+            if pid:
+                p.returncode = os.waitstatus_to_exitcode(status)
+                return usage
+            if time.monotonic() > end:
+                os.killpg(p.pid, signal.SIGKILL)
+                end = float("inf")
+            time.sleep(0.02)
+    finally:
+        if p.returncode is None:
+            os.killpg(p.pid, signal.SIGKILL)
+            p.wait()
 
 
 def reason(code, timeout, text):

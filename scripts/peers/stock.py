@@ -5,7 +5,7 @@ import subprocess
 import sys
 import venv
 
-from machine import Failure
+from machine import ENVIRONMENT, Failure
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 REQUIREMENTS = {
@@ -37,7 +37,8 @@ class Stock:
         """Runs a command with its output in a log; the last line of it is the error."""
         path = os.path.join(self.work, log + ".log")
         with open(path, "a+", encoding="utf-8", errors="replace") as f:
-            if subprocess.run([str(c) for c in command], stdout=f, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL).returncode:
+            if subprocess.run([str(c) for c in command], stdout=f, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                              env=ENVIRONMENT).returncode:
                 f.seek(0)
                 lines = [line.strip() for line in f if line.strip()]
                 raise Failure(f"{lines[-1][:160] if lines else 'failed'} (log: {os.path.relpath(path)})")
@@ -77,12 +78,15 @@ class Stock:
         out = os.path.join(self.folders[0], f"{size}-{kind}")
         part = out + ".part"
         shutil.rmtree(part, ignore_errors=True)
-        if kind == "hf" and size not in SIZES:
-            raise Failure(f"no {size}-hf in {' or '.join(self.folders)}, and only {', '.join(SIZES)} can be made up")
+        graph = self.find(size, "b-int4-prune") or self.find(size, "b-int4")
+        if kind == "hf" and size not in SIZES and not graph:
+            raise Failure(f"no {size}-hf and no {size}-b-int4-prune in {' or '.join(self.folders)}, and only {', '.join(SIZES)} can be made up")
         source = {"hf": None, "a-q4": "a-fp32", "a-q4-tied": "a-fp32"}.get(kind, "hf")
         source = source and self.model(size, source)
         print(f"making {os.path.relpath(out)}", file=sys.stderr)
-        if kind == "hf":
+        if kind == "hf" and size not in SIZES:
+            self.command("models", self.python("export"), os.path.join(HERE, "unpack_b.py"), graph, part)
+        elif kind == "hf":
             self.command("models", self.python("gguf"), os.path.join(HERE, "checkpoint.py"), size, part, *([self.tokenizer] if self.tokenizer else []))
         elif kind == "q4_0.gguf":
             self.command("models", self.python("gguf"), os.path.join(HERE, "gguf_q4.py"), source, part)
