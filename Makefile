@@ -5,6 +5,7 @@
 TAG ?= cpu
 PROMPT ?= Tell me a story about a fox.
 FUZZTIME ?= 20s
+PEERS ?=
 GO ?= go
 CC ?= cc
 CMAKE ?= cmake
@@ -21,7 +22,7 @@ go_test = $(GO) test -ldflags '$(ldflags)'
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := program
-.PHONY: program cpu cuda coreml native run test vet unit ctest bench accuracy check race cgocheck fuzz hf cross tags dist clean help
+.PHONY: program cpu cuda coreml native run test vet unit ctest bench peers accuracy check race cgocheck fuzz hf cross tags dist clean help
 
 program: native ## or just make: the program for this machine's CPU, build/bin/shammah-engine
 	$(GO) build -buildvcs=false -tags '$(tag)' -ldflags '$(ldflags) -X main.version=$(version)' -o $(program) ./cmd/shammah-engine
@@ -53,6 +54,9 @@ ctest: $(build)/cmake/CMakeCache.txt
 bench: program ## the benchmarks: Go's own, then the program's on the embedded model
 	$(go_test) -run '^$$' -bench . -benchmem ./...
 	$(program) bench
+
+peers: program ## ours beside onnxruntime-genai, OpenVINO GenAI and llama.cpp: PEERS="--sizes 0.5b --tests pp512,tg16" chooses
+	$(PYTHON) scripts/peers/compare.py $(PEERS)
 
 accuracy: native ## our kernels beside exact computation: perplexity, and 2,000 greedy tokens
 	SHAMMAH_ACCURACY_TOKENS=2000 $(go_test) -count=1 -timeout 30m -run '^TestAccuracy$$' -v ./engine

@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""OpenVINO GenAI: LLMPipeline for one row, ContinuousBatchingPipeline, which it is made of, for several."""
+import os
+import time
+
+import peer  # first
+import numpy as np
+import openvino as ov
+import openvino_genai as genai
+
+
+def config(new):
+    c = genai.GenerationConfig()
+    c.max_new_tokens, c.ignore_eos, c.do_sample = new + 1, True, False
+    return c
+
+
+def one(model, options):
+    pipe = genai.LLMPipeline(model, "CPU", **options)
+
+    def measure(ids, new):
+        x = genai.TokenizedInputs(ov.Tensor(np.ascontiguousarray(ids, np.int64)), ov.Tensor(np.ones(ids.shape, np.int64)))
+        m = pipe.generate(x, config(new)).perf_metrics
+        if m.get_num_generated_tokens() != new + 1:
+            raise RuntimeError(f"openvino: {m.get_num_generated_tokens()} tokens generated, expected {new + 1}")
+        times = m.raw_metrics.m_new_token_times
+        return m.get_ttft().mean / 1e3, (times[-1] - times[0]) / 1e3  # both in milliseconds
+
+    return measure
+
+
+def several(model, options, rows, tokens):
+    s = genai.SchedulerConfig()
+    s.max_num_seqs, s.max_num_batched_tokens, s.enable_prefix_caching = rows, max(rows * tokens, 256), False
+    pipe = genai.ContinuousBatchingPipeline(model, s, "CPU", options)
+    requests = iter(range(1 << 30))
+
+    def measure(ids, new):
+        handles = [pipe.add_request(next(requests), ov.Tensor(np.ascontiguousarray(row[None], np.int64)), config(new)) for row in ids]
+        t = time.perf_counter()
+        pipe.step()
+        first = time.perf_counter()
+        steps = 0
+        while pipe.has_non_finished_requests():
+            pipe.step()
+            steps += 1
+        end = time.perf_counter()
+        if steps != new:
+            raise RuntimeError(f"openvino: {steps} steps after the first for {len(handles)} rows, expected {new}")
+        return first - t, end - first
+
+    return measure
+
+
+def load(model, threads, rows, tokens):
+    options = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    if os.path.isdir(model):  # int4 in groups of 128 lets activations be quantised in groups of 128 too, which makes prefill a quarter faster
+        options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 128
+    return one(model, options) if rows == 1 else several(model, options, rows, tokens)
+
+
+if __name__ == "__main__":
+    peer.main(load, "openvino-genai " + genai.__version__)
