@@ -10,8 +10,9 @@ package cpu
 #include "linear.h"
 
 // The pointers come one by one: a Go pointer inside a struct would have to be pinned.
-static inline int pack_parts(const cpu_matrix *m, uint8_t *into, size_t tiles, const uint8_t *codes, const void *scales, const uint8_t *zeros, int packed) {
-    cpu_codes c = {.codes = codes, .scales = scales, .zeros = zeros, .packed_zeros = packed};
+static inline int pack_parts(const cpu_matrix *m, uint8_t *into, size_t tiles, const uint8_t *codes, const void *scales, int half,
+                             const uint8_t *zeros, int packed) {
+    cpu_codes c = {.codes = codes, .scales = scales, .half = half, .zeros = zeros, .packed_zeros = packed};
     return cpu_pack(m, into, 0, tiles, &c);
 }
 */
@@ -42,7 +43,8 @@ type Matrix struct {
 // Codes is what MatMulNBits has for the weights of some outputs.
 type Codes struct {
 	Codes       []byte    // (outputs, inputs/block, block*bits/8), the first input in the low half
-	Scales      []float32 // (outputs, inputs/block)
+	Scales      []float32 // (outputs, inputs/block), unless there are
+	Halves      []uint16  // the same as float16
 	Zeros       []byte    // (outputs, inputs/block), or if packed (outputs, ceil(inputs/block*bits/8))
 	PackedZeros bool
 }
@@ -77,22 +79,36 @@ func (m Matrix) TileBytes() int {
 	return int(C.cpu_tile_bytes(&c))
 }
 
+// checkTiles checks the memory of all tiles.
+func (m Matrix) checkTiles(tiles []byte) error {
+	if at := uintptr(unsafe.Pointer(unsafe.SliceData(tiles))); len(tiles) < m.Tiles()*m.TileBytes() || at%64 != 0 {
+		return fmt.Errorf("%d bytes at address %#x for the tiles, expected %d at a multiple of 64", len(tiles), at, m.Tiles()*m.TileBytes())
+	}
+	return nil
+}
+
 // Pack writes all tiles to into, which has room for them.
 func (m Matrix) Pack(into []byte, c Codes) error {
 	if err := m.Check(); err != nil {
 		return err
 	}
 	blocks := m.Inputs / m.Block
-	zeros := 0
+	scales, half, zeros := unsafe.Pointer(unsafe.SliceData(c.Scales)), C.int(0), 0
+	if c.Halves != nil {
+		scales, half = unsafe.Pointer(unsafe.SliceData(c.Halves)), 1
+	}
 	if m.Zeros {
 		zeros = m.Outputs * blocks
 		if c.PackedZeros {
 			zeros = m.Outputs * ((blocks*m.Bits + 7) / 8)
 		}
 	}
-	if len(c.Codes) != m.Outputs*m.Inputs*m.Bits/8 || len(c.Scales) != m.Outputs*blocks || len(c.Zeros) != zeros || len(into) < m.Tiles()*m.TileBytes() {
+	if len(c.Codes) != m.Outputs*m.Inputs*m.Bits/8 || len(c.Scales)+len(c.Halves) != m.Outputs*blocks || len(c.Zeros) != zeros {
 		return fmt.Errorf("cpu: pack a matrix: %d bytes of codes, %d scales, %d bytes of zero points do not fit its (%d, %d)",
-			len(c.Codes), len(c.Scales), len(c.Zeros), m.Outputs, m.Inputs)
+			len(c.Codes), len(c.Scales)+len(c.Halves), len(c.Zeros), m.Outputs, m.Inputs)
+	}
+	if err := m.checkTiles(into); err != nil {
+		return fmt.Errorf("cpu: pack a matrix: %w", err)
 	}
 	n := m.native()
 	packed := C.int(0)
@@ -104,7 +120,7 @@ func (m Matrix) Pack(into []byte, c Codes) error {
 		zero = (*C.uint8_t)(unsafe.SliceData(c.Zeros))
 	}
 	if C.pack_parts(&n, (*C.uint8_t)(unsafe.SliceData(into)), C.size_t(m.Tiles()), (*C.uint8_t)(unsafe.SliceData(c.Codes)),
-		unsafe.Pointer(unsafe.SliceData(c.Scales)), zero, packed) != 0 {
+		scales, half, zero, packed) != 0 {
 		return fmt.Errorf("cpu: pack a matrix: %w", ErrScale)
 	}
 	return nil
@@ -115,11 +131,18 @@ func (m Matrix) PackFloats(into []byte, w []float32, outputStride, inputStride i
 	if err := m.Check(); err != nil {
 		return err
 	}
-	if m.Zeros || outputStride < 1 || inputStride < 1 || (m.Outputs-1)*outputStride+(m.Inputs-1)*inputStride >= len(w) || len(into) < m.Tiles()*m.TileBytes() {
-		return fmt.Errorf("cpu: quantise a matrix: %d weights, strides %d and %d, do not fit its (%d, %d)", len(w), outputStride, inputStride, m.Outputs, m.Inputs)
+	// As divisions, since strides may be anything.
+	if m.Zeros || outputStride < 1 || inputStride < 1 || len(w) == 0 || (len(w)-1)/outputStride < m.Outputs-1 ||
+		(len(w)-1-(m.Outputs-1)*outputStride)/inputStride < m.Inputs-1 {
+		return fmt.Errorf("cpu: quantise a matrix: %d weights, strides %d and %d, do not fit its (%d, %d)",
+			len(w), outputStride, inputStride, m.Outputs, m.Inputs)
+	}
+	if err := m.checkTiles(into); err != nil {
+		return fmt.Errorf("cpu: quantise a matrix: %w", err)
 	}
 	n := m.native()
-	if C.cpu_pack_floats(&n, (*C.uint8_t)(unsafe.SliceData(into)), 0, C.size_t(m.Tiles()), (*C.float)(unsafe.SliceData(w)), C.size_t(outputStride), C.size_t(inputStride)) != 0 {
+	if C.cpu_pack_floats(&n, (*C.uint8_t)(unsafe.SliceData(into)), 0, C.size_t(m.Tiles()), (*C.float)(unsafe.SliceData(w)),
+		C.size_t(outputStride), C.size_t(inputStride)) != 0 {
 		return fmt.Errorf("cpu: quantise a matrix: %w", ErrScale)
 	}
 	return nil
