@@ -100,6 +100,7 @@ func node(n Node) []byte {
 			a = integer(integer(a, 3, int64(v)), 20, 2)
 		case float32:
 			a = protowire.AppendFixed32(protowire.AppendTag(a, 2, protowire.Fixed32Type), math.Float32bits(v))
+			a = integer(a, 20, 1)
 		case string:
 			a = text(a, 4, v)
 		case []int:
