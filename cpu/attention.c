@@ -4,7 +4,8 @@
 #include <string.h>
 
 #define PART_ROWS 126 // rows of a part: enough to make packing the keys cheap, few enough for their states to stay in cache
-#define STREAM 32     // keys whose values are added before the next ones'
+#define SPLIT 16      // tokens up to which the keys are split: more of them give parts enough, and would take much scratch
+#define STREAM 32     // keys whose values are added before those of the next ones
 #define APPEND 32     // tokens that one part appends
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
@@ -32,7 +33,7 @@ static size_t blocks_of(const cpu_attention *a, const cpu_sequence *s) {
 
 // Whether parts are blocks of keys: where there are few queries and several blocks.
 static bool splits(const cpu_attention *a, const cpu_sequence *s) {
-    return s->length > 0 && s->length <= tokens_of(a) && blocks_of(a, s) > 1;
+    return s->length > 0 && s->length <= least(SPLIT, tokens_of(a)) && blocks_of(a, s) > 1;
 }
 
 // The place of an element of the cache.
@@ -89,25 +90,26 @@ struct part {
     float *states; // (rows) rows
 };
 
-static size_t lay_out(struct part *p, const cpu_attention *a, size_t rows, float *local) {
-    const size_t dim = a->head_dim, padded = rows + TILE_ROWS;
-    p->q = local;
-    p->packed = p->q + padded * dim;
-    p->wide = p->packed + KEYS * dim;
-    p->scores = p->wide + (a->half ? KEYS * dim : 0);
-    if (!a->half || rows <= p->rung->rows) {
-        p->wide = NULL;
+// Where in local everything lies. Returns how many floats that is, on the rung that needs the most.
+static size_t lay_out(struct part *p, size_t rows, float *local) {
+    const size_t dim = p->a->head_dim;
+    const bool wide = p->a->half && rows > p->rung->rows;
+    const size_t packed = (rows + TILE_ROWS) * dim, scores = packed + KEYS * dim * (p->a->half ? 2 : 1);
+    const size_t block = scores + TILE_ROWS * KEYS, states = block + TILE_ROWS * row_floats(dim);
+    if (local) {
+        p->q = local;
+        p->packed = local + packed;
+        p->wide = wide ? p->packed + KEYS * dim : NULL;
+        p->scores = local + scores;
+        p->block = local + block;
+        p->states = local + states;
     }
-    p->block = p->scores + TILE_ROWS * KEYS;
-    p->states = p->block + TILE_ROWS * row_floats(dim);
-    return (size_t)(p->states + rows * row_floats(dim) - local);
+    return states + rows * row_floats(dim);
 }
 
 size_t cpu_attend_local(const cpu_attention *a, const cpu_sequence *s) {
-    const size_t dim = a->head_dim, rows = least(s->length, tokens_of(a)) * group_of(a);
-    size_t floats = (rows + TILE_ROWS) * dim + KEYS * dim * (a->half ? 2 : 1);
-    floats += TILE_ROWS * (KEYS + row_floats(dim)) + rows * row_floats(dim);
-    return floats * sizeof(float);
+    struct part p = {.a = a, .s = s, .rung = rung_of(a)};
+    return lay_out(&p, least(s->length, tokens_of(a)) * group_of(a), NULL) * sizeof(float);
 }
 
 static const float *query(const struct part *p, size_t row) {
@@ -152,7 +154,7 @@ static struct span span_of(const struct part *p, size_t row, size_t block) {
 
 // A block of keys, of which the part sees n.
 struct block {
-    size_t at, n;
+    size_t n;
     const char *keys, *values; // in the cache
 };
 
@@ -217,7 +219,7 @@ static void attend_block(const struct part *p, size_t block, float *each) {
     const size_t dim = p->a->head_dim, start = block * KEYS;
     const size_t end = least(start + KEYS, p->s->past + p->token + (p->rows - 1) / group_of(p->a) + 1);
     const size_t at = place(p->a, p->head, start) * (p->a->half ? 2 : 4);
-    const struct block b = {block, end - start, (const char *)p->s->keys + at, (const char *)p->s->values + at};
+    const struct block b = {end - start, (const char *)p->s->keys + at, (const char *)p->s->values + at};
     if (p->wide) {
         p->rung->widen((const uint16_t *)b.values, b.n * dim, p->wide);
     }
@@ -260,7 +262,7 @@ void cpu_attend(const cpu_attention *a, const cpu_sequence *s, size_t part, void
         p.token = ((s->length + tokens - 1) / tokens - 1 - at) * tokens;
     }
     p.rows = least(tokens, s->length - p.token) * group_of(a);
-    lay_out(&p, a, p.rows, local);
+    lay_out(&p, p.rows, local);
     load_queries(&p);
     if (split) {
         float *each = (float *)scratch + (p.head * blocks_of(a, s) + at) * p.rows * row_floats(dim);

@@ -6,8 +6,8 @@
 // are sums over the head's elements in their order; keys are taken in blocks that begin at multiples of a fixed position, each
 // block giving a softmax of its own, and a query's blocks are merged in their order.
 //
-// NaN among the inputs becomes NaN in the outputs that depend on it and in no others. Places of the cache behind the last token
-// are never read.
+// NaN among the inputs becomes NaN in the outputs that depend on it and in no others; so does a score beyond the range of floats.
+// Places of the cache behind the last token are never read.
 #ifndef SHAMMAH_CPU_ATTENTION_H
 #define SHAMMAH_CPU_ATTENTION_H
 
@@ -23,13 +23,14 @@ typedef struct {
     uint32_t head_dim;
     uint32_t rotary_dim;    // how many leading elements of a head rotate: even, 0 for none
     uint32_t capacity;      // positions that the cache has room for
-    int32_t window;         // a query at p sees the keys p-window+1 to p; -1: all up to p
+    int32_t window;         // at least 1: a query at p sees the keys p-window+1 to p; -1: all up to p
     float scale;            // of q.k
     float softcap;          // 0: none; else a score s becomes softcap * tanh(s / softcap)
     bool interleaved;       // elements 2i and 2i+1 rotate together, in place of i and i+rotary_dim/2
     bool half;              // the cache's elements are float16, in place of float32
     const float *cos, *sin; // (positions, rotary_dim/2)
-    const float *sink;      // (heads) one more score in each softmax, which takes a share and gives no value; may be NULL
+    const float *sink;      // (heads) one more score in each softmax, which takes a share and gives no value; may be NULL.
+                            // GroupQueryAttention's smooth_softmax is a sink of 0
 } cpu_attention;
 
 // One sequence of a batch: length new tokens behind past ones. A token's position is its place in the cache.
@@ -44,7 +45,7 @@ typedef struct {
 
 // Three phases, one behind the other; within a phase the parts run in any order on any threads. Where a phase has one part, the
 // caller had better run it itself. local is memory of the running part alone, scratch of the sequence from the second phase
-// to the third; both are aligned to 64 bytes and hold nothing before.
+// to the third; both are aligned to 64 bytes and hold nothing before. The parts depend on the arguments alone.
 
 // 1. Rotates k and stores k and v in the cache.
 size_t cpu_append_parts(const cpu_attention *a, const cpu_sequence *s);

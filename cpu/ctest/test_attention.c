@@ -5,7 +5,7 @@
 #define ERROR_MAX 2e-5 // of values between -1 and 1; a score's own error is its exponential's relative one
 
 // A sum over the bits of all that the plain rung computed, and what it is on every machine.
-#define FINGERPRINT 0x50370da8u
+#define FINGERPRINT 0x07515a05u
 static uint32_t fingerprint = 2166136261u;
 
 static void add_fingerprint(const float *x, size_t n) {
@@ -59,7 +59,8 @@ static void check_outputs(const struct problem *p, size_t past) {
 }
 
 // All rungs on one problem, the plain one first; the tokens before past are in the cache already.
-static void check(struct problem *p, size_t past, uint32_t *seed) {
+static void check(struct problem *p, size_t past) {
+    uint32_t seed = 1; // of its own, because machines differ in how many rungs they have
     const size_t n = p->length * p->a.heads * p->a.head_dim;
     size_t rungs = 0;
     while (cpu_rung_name(rungs)) {
@@ -72,7 +73,7 @@ static void check(struct problem *p, size_t past, uint32_t *seed) {
         memset(p->y, 0xff, n * sizeof *p->y);
         const cpu_sequence before = sequence(p, 0, past);
         append(&p->a, &before);
-        run(p, past, p->length - past, (int)(rung % 3), seed);
+        run(p, past, p->length - past, (int)(rung % 3), &seed);
         if (rung == rungs - 1) {
             check_cache(p);
             check_outputs(p, past);
@@ -117,7 +118,7 @@ static void check_shapes(uint32_t *seed) {
             continue; // these take long; some are enough
         }
         struct problem p = problem(a, past + length, turn % 6 == 2, seed);
-        check(&p, past, seed);
+        check(&p, past);
         free_problem(&p);
     }
 }
