@@ -1,5 +1,6 @@
-// Package cpu finds the best of a row of logits: argmax, top-k selection and softmax over what was selected, in C for the
-// vector units that the machine has.
+// Package cpu computes what a language model spends its time in, in C for the vector units that the machine has: products with
+// int4 and int8 weights ([Matrix]), attention over a cache, and the best of a row of logits: argmax, top-k selection and softmax over
+// what was selected. [Graph] makes the first two operators of ONNX Runtime.
 //
 // # Rows
 //
@@ -10,13 +11,14 @@
 //
 // # The ladder
 //
-// Each kernel exists several times: for AVX-512 (F and BW), for AVX2 with FMA, for NEON, and in plain C, which is what the
-// others have to agree with. At its first use the package takes the best rung that the processor has and the operating system
+// Each kernel exists several times: for AVX-512 with and without VNNI, for AVX2 with FMA and for AVX-VNNI, for NEON with and without dot
+// products, and in plain C, which is what the others have to agree with. At its first use the package takes the best rung that the processor has and the operating system
 // supports, or the one that the environment variable SHAMMAH_CPU_RUNG names; a name that this machine cannot execute is passed
 // over here, and [SetRung] says so. All rungs give the same results to the last bit, those of Softmax included, so that a seed
 // means the same text on every machine that computes the same logits.
 //
-// All functions may be called from several goroutines at once, allocate nothing, and keep no memory of the caller.
+// All kernels may be called from several goroutines at once, allocate nothing, and keep no memory of the caller; a Graph does, and has one
+// run at a time.
 package cpu
 
 /*
