@@ -103,3 +103,71 @@ func BenchmarkSoftmax(b *testing.B) {
 		})
 	}
 }
+
+// bestOf reports what f did in its best run: so many multiplications, and bytes.
+func bestOf(b *testing.B, products, bytes int64, f func()) {
+	best := time.Duration(math.MaxInt64)
+	for b.Loop() {
+		best = min(best, timed(f))
+	}
+	b.ReportMetric(float64(best.Nanoseconds()), "best-ns")
+	b.ReportMetric(float64(bytes)/float64(best.Nanoseconds()), "GB/s")
+	if products > 0 {
+		b.ReportMetric(float64(products)/float64(best.Nanoseconds()), "GMAC/s")
+	}
+}
+
+// A layer of a model of 0.5 billion weights on one thread. Its 2.5 MB stay in the caches, so this is what the kernels can do where
+// memory does not hold them.
+func BenchmarkLinear(b *testing.B) {
+	l := newLayer(b, cpu.Matrix{Outputs: 4864, Inputs: 896, Block: 32, Bits: 4}, noZeros, scales{0.02, true}, 1)
+	for _, rows := range []int{1, 4, 8, 16, 96} {
+		a, err := cpu.Quantise(values(rows*l.Inputs, 2), l.Inputs, 32)
+		if err != nil {
+			b.Fatal(err)
+		}
+		y := make([]float32, rows*l.Outputs)
+		for _, rung := range cpu.Rungs() {
+			b.Run(fmt.Sprintf("%d/%s", rows, rung), func(b *testing.B) {
+				defer setRung(b, cpu.Rung())
+				setRung(b, rung)
+				bestOf(b, int64(rows*l.Outputs*l.Inputs), int64(len(l.packed)), func() {
+					if err := l.Linear(l.packed, a, l.Whole(a), nil, y); err != nil {
+						b.Fatal(err)
+					}
+				})
+			})
+		}
+	}
+}
+
+func BenchmarkPack(b *testing.B) {
+	for _, zeros := range []int{noZeros, packedZeros} {
+		l := newLayer(b, cpu.Matrix{Outputs: 8960, Inputs: 1536, Block: 32, Bits: 4}, zeros, scales{0.02, false}, 1)
+		for _, rung := range cpu.Rungs() {
+			b.Run(fmt.Sprintf("%d/%s", zeros, rung), func(b *testing.B) {
+				defer setRung(b, cpu.Rung())
+				setRung(b, rung)
+				bestOf(b, 0, int64(len(l.codes.Codes)), func() {
+					if err := l.Pack(l.packed, l.codes); err != nil {
+						b.Fatal(err)
+					}
+				})
+			})
+		}
+	}
+}
+
+func BenchmarkPackFloats(b *testing.B) {
+	m := cpu.Matrix{Outputs: 4096, Inputs: 1024, Block: 32, Bits: 4}
+	w, into := values(m.Outputs*m.Inputs, 3), aligned(m.Tiles()*m.TileBytes())
+	for name, strides := range map[string][2]int{"rows": {m.Inputs, 1}, "columns": {1, m.Outputs}} {
+		b.Run(name, func(b *testing.B) {
+			bestOf(b, 0, int64(4*len(w)), func() {
+				if err := m.PackFloats(into, w, strides[0], strides[1]); err != nil {
+					b.Fatal(err)
+				}
+			})
+		})
+	}
+}

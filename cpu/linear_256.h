@@ -1,7 +1,7 @@
-// The linear kernels for 256-bit registers: a tile is two halves of eight outputs, and up to four rows share what is unpacked.
-// A file that includes this says what it may use as TARGET, and how a unit is multiplied:
+// The linear kernels for 256-bit registers: a tile is two halves of eight outputs, one after the other so that all sums stay in
+// registers, and up to four rows share what is unpacked. A file that includes this says what it may use as TARGET, and how a unit is multiplied:
 //
-//   add_unit(sum, w, q, ld, rows, groups, bits): to sum[r], r < rows, the products of one unit of eight outputs with row r of q,
+//   multiply(sum, w, q, ld, rows, groups, bits): sum[r], r < rows, are the products of one unit of eight outputs with row r of q,
 //   ld bytes apart; w is the first 32 bytes of their codes, of which there are groups, 64 bytes apart.
 #ifndef SHAMMAH_CPU_LINEAR_256_H
 #define SHAMMAH_CPU_LINEAR_256_H
@@ -15,8 +15,10 @@
 #define AHEAD 4096 // bytes, of the tiles as they follow each other in memory
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")
+#define UNROLL_2 _Pragma("clang loop unroll_count(2)")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL_2 _Pragma("GCC unroll 2")
 #endif
 
 void quantise_avx2(const float *x, size_t n, size_t unit, int8_t *q, float *scale, int32_t *sum);
@@ -29,50 +31,44 @@ INLINE __m256i four(const int8_t *q) {
     return _mm256_set1_epi32(word);
 }
 
-INLINE void add_unit(__m256i sum[ROWS], const uint8_t *w, const int8_t *q, size_t ld, const size_t rows, const size_t groups,
+INLINE void multiply(__m256i sum[ROWS], const uint8_t *w, const int8_t *q, size_t ld, const size_t rows, const size_t groups,
                      const int bits);
 
-// Where a unit starts, -zero * (sum of q), out of -8 * (sum of q). A zero point and that sum each fit 16 bits.
-INLINE __m256i start(int32_t sum, const bool zeros, __m256i zero) {
+// What a unit has beside its products, -zero * (sum of q), out of -8 * (sum of q). A zero point and that sum each fit 16 bits.
+INLINE __m256i correction(int32_t sum, const bool zeros, __m256i zero) {
     __m256i s = _mm256_set1_epi32(sum);
     return zeros ? _mm256_srai_epi32(_mm256_madd_epi16(zero, s), 3) : s;
 }
 
-INLINE void tile_of(const tile_parts *t, const cpu_activations *x, size_t row, const float *bias, float *y, size_t stride,
-                    const size_t rows, const size_t groups, const int bits, const bool zeros) {
+INLINE void half_of(const tile_parts *t, const cpu_activations *x, size_t row, size_t half, const float *bias, float *y,
+                    size_t stride, const size_t rows, const size_t groups, const int bits, const bool zeros) {
     const size_t ld = x->inputs, units = x->inputs / x->unit, depth = 32 * groups / (size_t)bits, step = t->bytes / units;
     const int8_t *q = x->q + row * ld;
     const float *scale = x->scale + row * units;
     const int32_t *sums = x->sum + row * units;
-    const uint8_t *w = t->codes, *ahead = w + AHEAD;
-    __m256 acc[2][ROWS];
+    const uint8_t *w = t->codes + 32 * half, *ahead = t->codes + AHEAD;
+    __m256 acc[ROWS];
     UNROLL
     for (size_t r = 0; r < rows; r++) {
-        acc[0][r] = acc[1][r] = _mm256_setzero_ps();
+        acc[r] = _mm256_setzero_ps();
     }
     for (size_t b = 0; b < t->blocks; b++) {
+        __m256 ws = _mm256_cvtph_ps(_mm_load_si128((const __m128i *)(t->scales + b * CPU_TILE + 8 * half)));
+        __m256i zero = _mm256_set1_epi32(128), sum[ROWS];
+        if (zeros && t->zeros) {
+            zero = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(t->zeros + b * CPU_TILE + 8 * half)));
+        }
         for (size_t u = 0; u < t->units; u++) {
-            for (size_t i = 0; t->cold && i < step; i += 64) {
+            for (size_t i = 0; half == 0 && t->cold && i < step; i += 64) {
                 _mm_prefetch((const char *)ahead + i, _MM_HINT_T0);
             }
             ahead += step;
+            multiply(sum, w, q, ld, rows, groups, bits);
             UNROLL
-            for (size_t h = 0; h < 2; h++) {
-                __m256i zero = _mm256_set1_epi32(128), sum[ROWS];
-                if (zeros && t->zeros) {
-                    zero = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(t->zeros + b * CPU_TILE + 8 * h)));
-                }
-                UNROLL
-                for (size_t r = 0; r < rows; r++) {
-                    sum[r] = start(sums[r * units], zeros, zero);
-                }
-                add_unit(sum, w + 32 * h, q, ld, rows, groups, bits);
-                __m256 ws = _mm256_cvtph_ps(_mm_load_si128((const __m128i *)(t->scales + b * CPU_TILE + 8 * h)));
-                UNROLL
-                for (size_t r = 0; r < rows; r++) {
-                    __m256 v = _mm256_mul_ps(_mm256_cvtepi32_ps(sum[r]), _mm256_set1_ps(scale[r * units]));
-                    acc[h][r] = _mm256_fmadd_ps(v, ws, acc[h][r]);
-                }
+            for (size_t r = 0; r < rows; r++) {
+                __m256 v = _mm256_cvtepi32_ps(_mm256_add_epi32(sum[r], correction(sums[r * units], zeros, zero)));
+                v = _mm256_mul_ps(v, _mm256_set1_ps(scale[r * units]));
+                acc[r] = _mm256_fmadd_ps(v, ws, acc[r]);
             }
             w += 64 * groups;
             q += depth;
@@ -82,11 +78,15 @@ INLINE void tile_of(const tile_parts *t, const cpu_activations *x, size_t row, c
     }
     UNROLL
     for (size_t r = 0; r < rows; r++) {
-        UNROLL
-        for (size_t h = 0; h < 2; h++) {
-            __m256 v = _mm256_mul_ps(acc[h][r], _mm256_load_ps(t->factors + 8 * h));
-            _mm256_storeu_ps(y + r * stride + 8 * h, bias ? _mm256_add_ps(v, _mm256_loadu_ps(bias + 8 * h)) : v);
-        }
+        __m256 v = _mm256_mul_ps(acc[r], _mm256_load_ps(t->factors + 8 * half));
+        _mm256_storeu_ps(y + r * stride + 8 * half, bias ? _mm256_add_ps(v, _mm256_loadu_ps(bias + 8 * half)) : v);
+    }
+}
+
+INLINE void tile_of(const tile_parts *t, const cpu_activations *x, size_t row, const float *bias, float *y, size_t stride,
+                    const size_t rows, const size_t groups, const int bits, const bool zeros) {
+    for (size_t half = 0; half < 2; half++) {
+        half_of(t, x, row, half, bias, y, stride, rows, groups, bits, zeros);
     }
 }
 

@@ -7,11 +7,16 @@
 #include "exp.h"
 #include "gate.h"
 
-INLINE void add_unit(__m256i sum[ROWS], const uint8_t *w, const int8_t *q, size_t ld, const size_t rows, const size_t groups,
+// The loop over groups is not unrolled whole, or the compiler moves so many loads before it that nothing stays in registers.
+INLINE void multiply(__m256i sum[ROWS], const uint8_t *w, const int8_t *q, size_t ld, const size_t rows, const size_t groups,
                      const int bits) {
     const __m256i mask = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1), sixteens = _mm256_set1_epi16(16);
     __m256i low[ROWS], high[ROWS];
     UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        low[r] = high[r] = _mm256_setzero_si256();
+    }
+    UNROLL_2
     for (size_t g = 0; g < groups; g++) {
         __m256i v = _mm256_load_si256((const __m256i *)(w + 64 * g));
         __m256i a = _mm256_and_si256(v, mask), b = _mm256_and_si256(_mm256_srli_epi16(v, 4), mask);
@@ -19,18 +24,17 @@ INLINE void add_unit(__m256i sum[ROWS], const uint8_t *w, const int8_t *q, size_
         for (size_t r = 0; r < rows; r++) {
             const int8_t *at = q + r * ld + (bits == 4 ? 8 : 4) * g;
             __m256i first = _mm256_maddubs_epi16(a, four(at)), second = _mm256_maddubs_epi16(b, four(bits == 4 ? at + 4 : at));
+            low[r] = _mm256_add_epi16(low[r], first);
             if (bits == 4) {
-                first = _mm256_add_epi16(first, second);
-                low[r] = g == 0 ? first : _mm256_add_epi16(low[r], first);
+                low[r] = _mm256_add_epi16(low[r], second);
             } else {
-                low[r] = g == 0 ? first : _mm256_add_epi16(low[r], first);
-                high[r] = g == 0 ? second : _mm256_add_epi16(high[r], second);
+                high[r] = _mm256_add_epi16(high[r], second);
             }
         }
     }
     UNROLL
     for (size_t r = 0; r < rows; r++) {
-        sum[r] = _mm256_add_epi32(sum[r], _mm256_madd_epi16(low[r], ones));
+        sum[r] = _mm256_madd_epi16(low[r], ones);
         if (bits == 8) {
             sum[r] = _mm256_add_epi32(sum[r], _mm256_madd_epi16(high[r], sixteens));
         }
@@ -108,5 +112,7 @@ TARGET void gate_avx2(int act, const float *g, float *up, size_t n) {
     }
 }
 
-const struct linear_rung linear_avx2 = {ROWS, tile, quantise_avx2, gate_avx2, pack_avx2, largest_avx2, halve_avx2};
+const struct linear_rung linear_avx2 = {
+    ROWS, tile, quantise_avx2, gate_avx2, pack_avx2, largest_avx2, halve_avx2, quantise_weights_avx2,
+};
 #endif

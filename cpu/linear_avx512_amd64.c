@@ -5,7 +5,7 @@
 #include "exp.h"
 #include "gate.h"
 
-#define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")))
+#define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c,prfchw")))
 #define INLINE VNNI static inline __attribute__((always_inline))
 #define ROWS 12
 #if defined(__clang__)
@@ -14,15 +14,20 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-#ifndef AHEAD
-#define AHEAD 8192 // bytes, of the tiles as they follow each other in memory
-#endif
+// How far ahead weights are prefetched, in bytes, of the tiles as they follow each other in memory. One row waits for memory and
+// wants them in the first-level cache; more rows have other things to do, and lose less with the second-level one.
+#define AHEAD_ONE (12 << 10)
+#define AHEAD_MORE (24 << 10)
 
-// The next part of the weights, of about 288 bytes, into the first-level cache.
-INLINE void prefetch(const uint8_t *ahead) {
+// The next part of the weights, of about 288 bytes.
+INLINE void prefetch(const uint8_t *w, const size_t rows) {
     UNROLL
     for (size_t i = 0; i < 5; i++) {
-        _mm_prefetch((const char *)ahead + 64 * i, _MM_HINT_T0);
+        if (rows == 1) {
+            _mm_prefetch((const char *)w + AHEAD_ONE + 64 * i, _MM_HINT_T0);
+        } else {
+            _mm_prefetch((const char *)w + AHEAD_MORE + 64 * i, _MM_HINT_T1);
+        }
     }
 }
 
@@ -87,19 +92,20 @@ INLINE void tile_of(const tile_parts *t, const cpu_activations *x, size_t row, c
     const int8_t *q = x->q + row * ld;
     const float *scale = x->scale + row * units;
     const int32_t *sums = x->sum + row * units;
-    const uint8_t *w = t->codes, *ahead = w + AHEAD;
+    const uint8_t *w = t->codes, *next = w;
     __m512 acc[ROWS];
     UNROLL
     for (size_t r = 0; r < rows; r++) {
         acc[r] = _mm512_setzero_ps();
+        __builtin_prefetch(y + r * stride, 1); // or the results of many rows wait for their place in the end
     }
     for (size_t b = 0; b < t->blocks; b++) {
         __m512 ws = _mm512_cvtph_ps(_mm256_load_si256((const __m256i *)(t->scales + b * CPU_TILE)));
         __m512i zero = zeros_of(t, b, bits, zeros);
         for (size_t u = 0; u < t->units; u++) {
             if (t->cold) {
-                prefetch(ahead);
-                ahead += step;
+                prefetch(next, rows);
+                next += step;
             }
             __m512i sum[ROWS];
             UNROLL
@@ -250,5 +256,7 @@ VNNI static void gate(int act, const float *g, float *up, size_t n) {
     }
 }
 
-const struct linear_rung linear_avx512vnni = {ROWS, tile, quantise, gate, pack_avx2, largest_avx2, halve_avx2};
+const struct linear_rung linear_avx512vnni = {
+    ROWS, tile, quantise, gate, pack_avx2, largest_avx2, halve_avx2, quantise_weights_avx2,
+};
 #endif

@@ -10,27 +10,27 @@
 #endif
 #include "linear_256.h"
 
-INLINE void add_unit(__m256i sum[ROWS], const uint8_t *w, const int8_t *q, size_t ld, const size_t rows, const size_t groups,
+INLINE void multiply(__m256i sum[ROWS], const uint8_t *w, const int8_t *q, size_t ld, const size_t rows, const size_t groups,
                      const int bits) {
     const __m256i mask = _mm256_set1_epi8(15);
     UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        sum[r] = _mm256_setzero_si256();
+    }
+    UNROLL
     for (size_t g = 0; g < groups; g++) {
         __m256i v = _mm256_load_si256((const __m256i *)(w + 64 * g));
-        if (bits == 8) {
-            UNROLL
-            for (size_t r = 0; r < rows; r++) {
-                sum[r] = dot_256(sum[r], v, four(q + r * ld + 4 * g));
-            }
-            continue;
-        }
         __m256i a = _mm256_and_si256(v, mask), b = _mm256_and_si256(_mm256_srli_epi16(v, 4), mask);
         UNROLL
         for (size_t r = 0; r < rows; r++) {
-            sum[r] = dot_256(sum[r], a, four(q + r * ld + 8 * g));
-            sum[r] = dot_256(sum[r], b, four(q + r * ld + 8 * g + 4));
+            const int8_t *at = q + r * ld + 32 / (size_t)bits * g;
+            sum[r] = dot_256(sum[r], bits == 4 ? a : v, four(at));
+            sum[r] = bits == 4 ? dot_256(sum[r], b, four(at + 4)) : sum[r];
         }
     }
 }
 
-const struct linear_rung linear_avxvnni = {ROWS, tile, quantise_avx2, gate_avx2, pack_avx2, largest_avx2, halve_avx2};
+const struct linear_rung linear_avxvnni = {
+    ROWS, tile, quantise_avx2, gate_avx2, pack_avx2, largest_avx2, halve_avx2, quantise_weights_avx2,
+};
 #endif

@@ -24,34 +24,41 @@ INLINE products multiply_add(products p, int8x16_t codes, int8x16_t q) {
 // The four products of each output.
 INLINE int32x4_t total(products p) { return vpaddq_s32(vpaddlq_s16(p.low), vpaddlq_s16(p.high)); }
 
-INLINE void add_unit(int32x4_t sum[ROWS], const uint8_t *w, const int8_t *q, size_t ld, const size_t rows, const size_t groups,
+INLINE void add_unit(int32x4_t sum[ROWS][2], const uint8_t *w, const int8_t *q, size_t ld, const size_t rows, const size_t groups,
                      const int bits) {
-    products part[ROWS];
+    products part[ROWS][2];
     UNROLL
     for (size_t g = 0; g < groups; g += bits / 4) {
-        uint8x16_t v = vld1q_u8(w + 64 * g), a, b;
-        if (bits == 4) {
-            a = vandq_u8(v, vdupq_n_u8(15));
-            b = vshrq_n_u8(v, 4);
-        } else {
-            a = veorq_u8(v, vdupq_n_u8(128));
-            b = veorq_u8(vld1q_u8(w + 64 * g + 64), vdupq_n_u8(128));
+        int8x16_t a[2], b[2];
+        UNROLL
+        for (size_t h = 0; h < 2; h++) {
+            uint8x16_t v = vld1q_u8(w + 64 * g + 16 * h);
+            if (bits == 4) {
+                a[h] = vreinterpretq_s8_u8(vandq_u8(v, vdupq_n_u8(15)));
+                b[h] = vreinterpretq_s8_u8(vshrq_n_u8(v, 4));
+            } else {
+                a[h] = vreinterpretq_s8_u8(veorq_u8(v, vdupq_n_u8(128)));
+                b[h] = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(w + 64 * g + 64 + 16 * h), vdupq_n_u8(128)));
+            }
         }
         UNROLL
         for (size_t r = 0; r < rows; r++) {
             const int8_t *at = q + r * ld + 32 / (size_t)bits * g;
             int8x16_t first = four(at), second = four(at + 4);
-            part[r] = g == 0 || bits == 8 ? multiply(vreinterpretq_s8_u8(a), first)
-                                          : multiply_add(part[r], vreinterpretq_s8_u8(a), first);
-            part[r] = multiply_add(part[r], vreinterpretq_s8_u8(b), second);
-            if (bits == 8) {
-                sum[r] = vaddq_s32(sum[r], total(part[r]));
+            UNROLL
+            for (size_t h = 0; h < 2; h++) {
+                products p = g == 0 || bits == 8 ? multiply(a[h], first) : multiply_add(part[r][h], a[h], first);
+                part[r][h] = multiply_add(p, b[h], second);
+                if (bits == 8) {
+                    sum[r][h] = vaddq_s32(sum[r][h], total(part[r][h]));
+                }
             }
         }
     }
     UNROLL
     for (size_t r = 0; r < rows && bits == 4; r++) {
-        sum[r] = vaddq_s32(sum[r], total(part[r]));
+        sum[r][0] = vaddq_s32(sum[r][0], total(part[r][0]));
+        sum[r][1] = vaddq_s32(sum[r][1], total(part[r][1]));
     }
 }
 
@@ -115,36 +122,7 @@ void gate_neon(int act, const float *g, float *up, size_t n) {
     }
 }
 
-// Scales of a model file may lie at any address.
-static inline float32x4_t four_scales(const void *scales, bool half, size_t i) {
-    if (half) {
-        return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8((const uint8_t *)scales + 2 * i)));
-    }
-    return vreinterpretq_f32_u8(vld1q_u8((const uint8_t *)scales + 4 * i));
-}
-
-// Without their sign, floats are ordered as integers are, NaN above infinity above the rest.
-float largest_neon(const void *scales, bool half, size_t n) {
-    uint32x4_t most = vdupq_n_u32(0);
-    size_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-        uint32x4_t bits = vreinterpretq_u32_f32(four_scales(scales, half, i));
-        most = vmaxq_u32(most, vandq_u32(bits, vdupq_n_u32(0x7fffffff)));
-    }
-    float parts[5];
-    vst1q_f32(parts, vreinterpretq_f32_u32(most));
-    parts[4] = largest_plain((const char *)scales + i * (half ? 2 : 4), half, n - i);
-    return largest_plain(parts, false, 5);
-}
-
-void halve_neon(const void *scales, bool half, size_t n, float inverse, uint16_t *to) {
-    size_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-        float16x4_t v = vcvt_f16_f32(vmulq_n_f32(four_scales(scales, half, i), inverse));
-        vst1_u16(to + i, vreinterpret_u16_f16(v));
-    }
-    halve_plain((const char *)scales + i * (half ? 2 : 4), half, n - i, inverse, to + i);
-}
-
-const struct linear_rung linear_neon = {ROWS, tile, quantise_neon, gate_neon, pack_plain, largest_neon, halve_neon};
+const struct linear_rung linear_neon = {
+    ROWS, tile, quantise_neon, gate_neon, pack_neon, largest_neon, halve_neon, quantise_weights_neon,
+};
 #endif

@@ -84,4 +84,6 @@ static void gate(int act, const float *g, float *up, size_t n) {
     }
 }
 
-const struct linear_rung linear_plain = {ROWS_MAX, tile, quantise, gate, pack_plain, largest_plain, halve_plain};
+const struct linear_rung linear_plain = {
+    ROWS_MAX, tile, quantise, gate, pack_plain, largest_plain, halve_plain, quantise_weights_plain,
+};

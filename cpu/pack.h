@@ -8,10 +8,17 @@
 void pack_plain(const uint8_t *codes, size_t stride, size_t outputs, size_t inputs, int bits, uint8_t *into);
 float largest_plain(const void *scales, bool half, size_t n);
 void halve_plain(const void *scales, bool half, size_t n, float inverse, uint16_t *to);
+float quantise_weights_plain(const float *w, size_t n, int bits, uint8_t *codes);
 #if defined(__x86_64__)
 void pack_avx2(const uint8_t *codes, size_t stride, size_t outputs, size_t inputs, int bits, uint8_t *into);
 float largest_avx2(const void *scales, bool half, size_t n);
 void halve_avx2(const void *scales, bool half, size_t n, float inverse, uint16_t *to);
+float quantise_weights_avx2(const float *w, size_t n, int bits, uint8_t *codes);
+#elif defined(__aarch64__)
+void pack_neon(const uint8_t *codes, size_t stride, size_t outputs, size_t inputs, int bits, uint8_t *into);
+float largest_neon(const void *scales, bool half, size_t n);
+void halve_neon(const void *scales, bool half, size_t n, float inverse, uint16_t *to);
+float quantise_weights_neon(const float *w, size_t n, int bits, uint8_t *codes);
 #endif
 
 // The factor of an output whose largest scale is given: that scale divided by it lies from 2^14 to 2^15, or to 2^16 where it was
@@ -24,6 +31,19 @@ static inline float factor_of(float largest, int half) {
     exponent = exponent < -126 ? -126 : exponent;
     return ldexpf(1, half && exponent > 0 ? 0 : exponent);
 }
+
+// The scale of a block with these least and largest weights. That of 4 bits has the sign that makes the largest magnitude -8
+// times it, as ONNX Runtime's quantiser has it.
+static inline float weight_scale(float least, float largest, int bits) {
+    float extreme = fabsf(largest) > fabsf(least) ? largest : least;
+    if (extreme == 0) {
+        return 0; // of one sign, whichever zero came first
+    }
+    return bits == 4 ? -extreme / 8 : fabsf(extreme) / 127;
+}
+
+// What weights are multiplied by: 0 where nothing, or next to nothing, is there.
+static inline float weight_factor(float scale) { return fabsf(scale) < 0x1p-126f ? 0 : 1 / scale; }
 
 // A tile as it is written: into is the memory of all of them.
 static inline tile_parts target(const cpu_matrix *m, uint8_t *into, size_t tile) {

@@ -83,4 +83,38 @@ AVX2 void halve_avx2(const void *scales, bool half, size_t n, float inverse, uin
     }
     halve_plain((const char *)scales + i * (half ? 2 : 4), half, n - i, inverse, to + i);
 }
+
+AVX2 static inline float reduce(__m256 v, bool most) {
+    float x[8];
+    _mm256_storeu_ps(x, v);
+    for (size_t i = 1; i < 8; i++) {
+        x[0] = (most ? x[i] > x[0] : x[i] < x[0]) ? x[i] : x[0];
+    }
+    return x[0];
+}
+
+AVX2 float quantise_weights_avx2(const float *w, size_t n, int bits, uint8_t *codes) {
+    __m256 least = _mm256_loadu_ps(w), largest = least, wrong = _mm256_setzero_ps();
+    for (size_t i = 0; i < n; i += 8) {
+        __m256 v = _mm256_loadu_ps(w + i);
+        least = _mm256_min_ps(least, v);
+        largest = _mm256_max_ps(largest, v);
+        wrong = _mm256_or_ps(wrong, _mm256_cmp_ps(_mm256_sub_ps(v, v), _mm256_setzero_ps(), _CMP_UNORD_Q)); // not finite
+    }
+    if (_mm256_movemask_ps(wrong)) {
+        return NAN;
+    }
+    float scale = weight_scale(reduce(least, false), reduce(largest, true), bits), factor = weight_factor(scale);
+    const __m256 middle = _mm256_set1_ps(bits == 4 ? 8 : 128), most = _mm256_set1_ps(bits == 4 ? 15 : 255);
+    for (size_t i = 0; codes && i < n; i += 8) {
+        __m256 scaled = _mm256_mul_ps(_mm256_loadu_ps(w + i), _mm256_set1_ps(factor));
+        __m256 code = _mm256_min_ps(_mm256_max_ps(_mm256_add_ps(scaled, middle), _mm256_setzero_ps()), most);
+        __m256i whole = _mm256_cvttps_epi32(code);
+        __m256 up = _mm256_cmp_ps(_mm256_sub_ps(code, _mm256_cvtepi32_ps(whole)), _mm256_set1_ps(0.5f), _CMP_GE_OQ);
+        whole = _mm256_sub_epi32(whole, _mm256_castps_si256(up)); // minus -1
+        __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+        _mm_storel_epi64((__m128i *)(codes + i), _mm_packus_epi16(words, words));
+    }
+    return scale;
+}
 #endif

@@ -1,6 +1,8 @@
 // Packing of float weights: block-wise symmetric quantisation.
 #include "pack.h"
 
+#include "rungs.h"
+
 #include <math.h>
 
 #define BLOCK_MAX 128
@@ -26,44 +28,27 @@ static void gather(float to[CPU_TILE][BLOCK_MAX], const float *w, size_t outputs
     }
 }
 
-// The value of largest magnitude, a negative one before a positive one; NaN where there is one.
-static float extreme(const float *x, size_t n) {
-    float min = x[0], max = x[0];
-    bool nan = false;
-    for (size_t i = 0; i < n; i++) {
-        min = x[i] < min ? x[i] : min;
-        max = x[i] > max ? x[i] : max;
-        nan |= isnan(x[i]);
-    }
-    return nan ? NAN : fabsf(max) > fabsf(min) ? max : min;
-}
-
-static float scale_of(float extreme, int bits) { return bits == 4 ? -extreme / 8 : fabsf(extreme) / 127; }
-
-// The codes of one block of one output, where a tile has them. ONNX Runtime's quantiser rounds as roundf, half away from zero.
-static void write_codes(uint8_t *to, const float *w, size_t block, float scale, int bits) {
-    float reciprocal = 1 / scale, limit = bits == 4 ? 15 : 255, middle = bits == 4 ? 8 : 128;
-    reciprocal = isfinite(reciprocal) ? reciprocal : 0; // of nothing, or next to it
-    for (size_t k = 0; k < block; k++) {
-        float scaled = w[k] * reciprocal, code = roundf(scaled + middle);
-        uint8_t c = (uint8_t)(code < 0 ? 0 : code > limit ? limit : code);
-        if (bits == 8) {
-            to[k / 4 * 64 + k % 4] = c;
-        } else if (k % 8 < 4) {
-            to[k / 8 * 64 + k % 4] = c;
-        } else {
-            to[k / 8 * 64 + k % 4] |= (uint8_t)(c << 4);
+// The codes of one block of one output, a byte each, to where a tile has them.
+static void write_codes(uint8_t *to, const uint8_t *codes, size_t block, int bits) {
+    for (size_t k = 0; k < block; k += bits == 4 ? 8 : 4, to += 64) {
+        uint32_t word, high;
+        memcpy(&word, codes + k, sizeof word);
+        if (bits == 4) {
+            memcpy(&high, codes + k + 4, sizeof high);
+            word |= high << 4;
         }
+        memcpy(to, &word, sizeof word);
     }
 }
 
 // The factors of a tile, from the largest scale of each output. 1 where a weight is not finite.
-static int write_factors(const tile_parts *t, size_t block, const float *w, size_t outputs, size_t stride_n, size_t stride_k) {
+static int write_factors(const struct linear_rung *k, const tile_parts *t, size_t block, const float *w, size_t outputs,
+                         size_t stride_n, size_t stride_k) {
     float largest[CPU_TILE] = {0}, part[CPU_TILE][BLOCK_MAX];
     for (size_t b = 0; b < t->blocks; b++) {
         gather(part, w + b * block * stride_k, outputs, block, stride_n, stride_k);
-        for (size_t n = 0; n < CPU_TILE; n++) {
-            float scale = fabsf(scale_of(extreme(part[n], block), t->bits));
+        for (size_t n = 0; n < outputs; n++) {
+            float scale = fabsf(k->quantise_weights(part[n], block, t->bits, NULL));
             if (!(scale < INFINITY)) {
                 return 1;
             }
@@ -78,20 +63,21 @@ static int write_factors(const tile_parts *t, size_t block, const float *w, size
 
 int cpu_pack_floats(const cpu_matrix *m, uint8_t *into, size_t tile, size_t tiles, const float *w, size_t stride_n,
                     size_t stride_k) {
+    const struct linear_rung *k = cpu_rung_now()->linear;
     float part[CPU_TILE][BLOCK_MAX];
     for (size_t i = tile; i < tile + tiles; i++) {
         tile_parts t = target(m, into, i);
         size_t first = i * CPU_TILE, outputs = m->outputs - first < CPU_TILE ? m->outputs - first : CPU_TILE;
-        if (write_factors(&t, m->block, w + first * stride_n, outputs, stride_n, stride_k)) {
+        if (write_factors(k, &t, m->block, w + first * stride_n, outputs, stride_n, stride_k)) {
             return 1;
         }
         clear_gaps(m, (uint8_t *)t.codes);
         for (size_t b = 0; b < t.blocks; b++) {
             gather(part, w + first * stride_n + b * m->block * stride_k, outputs, m->block, stride_n, stride_k);
             for (size_t n = 0; n < CPU_TILE; n++) {
-                float scale = scale_of(extreme(part[n], m->block), m->bits);
-                uint8_t *codes = (uint8_t *)t.codes + b * m->block * m->bits * 2 + 4 * n;
-                write_codes(codes, part[n], m->block, scale, m->bits);
+                uint8_t codes[BLOCK_MAX];
+                float scale = k->quantise_weights(part[n], m->block, m->bits, codes);
+                write_codes((uint8_t *)t.codes + b * m->block * m->bits * 2 + 4 * n, codes, m->block, m->bits);
                 ((uint16_t *)t.scales)[b * CPU_TILE + n] = to_half(scale * (1 / t.factors[n]));
             }
         }

@@ -54,3 +54,23 @@ void halve_plain(const void *scales, bool half, size_t n, float inverse, uint16_
         to[i] = to_half(scale_at(scales, half, i) * inverse);
     }
 }
+
+float quantise_weights_plain(const float *w, size_t n, int bits, uint8_t *codes) {
+    float least = w[0], largest = w[0];
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(w[i])) {
+            return NAN;
+        }
+        least = w[i] < least ? w[i] : least;
+        largest = w[i] > largest ? w[i] : largest;
+    }
+    float scale = weight_scale(least, largest, bits), factor = weight_factor(scale);
+    float middle = bits == 4 ? 8 : 128, most = bits == 4 ? 15 : 255;
+    for (size_t i = 0; codes && i < n; i++) {
+        float scaled = w[i] * factor, code = scaled + middle;
+        code = code < 0 ? 0 : code > most ? most : code;
+        int whole = (int)code; // and half of one rounds up, as roundf does
+        codes[i] = (uint8_t)(whole + (code - (float)whole >= 0.5f));
+    }
+    return scale;
+}

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Rung is the name of the rung in use: avx512vnni, avx512, avx2, neon or plain.
+// Rung is the name of the rung in use: avx512vnni, avx512, avxvnni, avx2, neondot, neon or plain.
 func Rung() string { return C.GoString(C.cpu_rung_in_use()) }
 
 // Rungs names the rungs that this machine can execute, best first. The last one is always plain.

@@ -44,11 +44,14 @@ func TestLadderUsesWhatTheProcessorHas(t *testing.T) {
 		rung  string
 		needs []string
 	}{
+		{"avx512vnni", []string{"avx512f", "avx512bw", "avx512vl", "avx512-vnni"}},
 		{"avx512", []string{"avx512f", "avx512bw"}},
+		{"avxvnni", []string{"avx2", "fma", "avx-vnni"}},
 		{"avx2", []string{"avx2", "fma"}},
+		{"neondot", []string{"dotprod"}},
 		{"neon", []string{"asimd"}},
 	} {
-		if c.rung == "avx512" && runtime.GOOS == "darwin" {
+		if strings.HasPrefix(c.rung, "avx512") && runtime.GOOS == "darwin" {
 			continue // Darwin tells of AVX-512 only in a thread that has used it
 		}
 		has := true

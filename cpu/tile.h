@@ -68,6 +68,8 @@ struct linear_rung {
     void (*pack)(const uint8_t *codes, size_t stride, size_t outputs, size_t inputs, int bits, uint8_t *into);
     float (*largest)(const void *scales, bool half, size_t n); // magnitude; not finite where one is not
     void (*halve)(const void *scales, bool half, size_t n, float inverse, uint16_t *to); // each times inverse, as float16
+    // The scale of a block of n weights; NaN or infinite where one is. And its codes, a byte each, unless codes is NULL.
+    float (*quantise_weights)(const float *w, size_t n, int bits, uint8_t *codes);
 };
 
 extern const struct linear_rung linear_plain;

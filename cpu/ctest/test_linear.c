@@ -103,6 +103,37 @@ static void check_shape(shape s, size_t n, bool oracle, uint32_t *seed) {
     free_matrix(&up);
 }
 
+// Float weights, some of them zeros of either sign, give the plain rung's tiles; and every output unpacks.
+static void check_floats(uint16_t block, uint8_t bits, uint32_t *seed) {
+    cpu_matrix m = {19, 2u * block, block, bits, 0, NULL};
+    size_t n = m.outputs * m.inputs, bytes = 2 * cpu_tile_bytes(&m);
+    float *w = exactly(n * sizeof *w), *row = exactly(m.inputs * sizeof *row);
+    uint8_t *got = aligned_alloc(64, bytes), *want = aligned_alloc(64, bytes);
+    CHECK(got && want, "no memory");
+    for (size_t i = 0; i < n; i++) {
+        w[i] = i < block ? (i % 2 ? 0.0f : -0.0f) : i < 2u * block ? -1e-45f : next_logit(seed) * 0.5f; // -4 to 4
+    }
+    plain();
+    CHECK(cpu_pack_floats(&m, want, 0, 2, w, m.inputs, 1) == 0, "packing failed");
+    cpu_rung_set(under_test);
+    CHECK(cpu_pack_floats(&m, got, 0, 2, w, m.inputs, 1) == 0, "packing failed");
+    CHECK(memcmp(got, want, bytes) == 0, "block %d, bits %d: tiles of floats are not those of the plain rung", block, bits);
+    m.tiles = got;
+    for (size_t i = 0; i < m.outputs; i++) {
+        cpu_unpack(&m, i, row);
+        for (size_t k = 0; k < m.inputs; k++) {
+            CHECK(fabsf(row[k] - w[i * m.inputs + k]) < 0.6f, "output %zu, input %zu: got %g of %g", i, k, (double)row[k],
+                  (double)w[i * m.inputs + k]);
+        }
+    }
+    w[n - 1] = NAN;
+    CHECK(cpu_pack_floats(&m, got, 1, 1, w, m.inputs, 1) == 1, "NaN was packed");
+    free(w);
+    free(row);
+    free(got);
+    free(want);
+}
+
 static void test(void) {
     uint32_t seed = 7;
     for (size_t i = 0; cpu_rung_name(i); i++) {
@@ -126,6 +157,7 @@ static void test(void) {
                     }
                 }
             }
+            check_floats(blocks[b], bits, &seed);
             for (uint32_t outputs = 1; outputs <= 35; outputs++) {
                 check_shape((shape){outputs, blocks[b], blocks[b], bits, 0, 1, 0.02f}, 2, false, &seed);
             }
