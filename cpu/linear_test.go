@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/shammah/shammah-engine/cpu"
@@ -252,6 +253,24 @@ func TestUnpack(t *testing.T) {
 				}
 			}
 		})
+	})
+}
+
+// The smallest float16 keeps its value beside the largest.
+func TestUnpackScalesOfAllSizes(t *testing.T) {
+	m := cpu.Matrix{Outputs: 1, Inputs: 128, Block: 32, Bits: 4}
+	codes := cpu.Codes{Codes: random(rand.New(rand.NewPCG(1, 1)), 64, 255), Halves: []uint16{0x7bff, 1, 0x8003, 0x0401}}
+	l := &layer{Matrix: m, codes: codes, packed: aligned(m.TileBytes())}
+	onEachRung(t, func(t *testing.T) {
+		x := make([]float32, m.Inputs)
+		if err := errors.Join(l.Pack(l.packed, codes), l.Unpack(l.packed, 0, x)); err != nil {
+			t.Fatal(err)
+		}
+		for k := range x {
+			if want := l.weight(0, k); float64(x[k]) != want {
+				t.Errorf("weight %d: got %g, want %g", k, x[k], want)
+			}
+		}
 	})
 }
 
