@@ -22,14 +22,19 @@ struct range {
     _Alignas(64) _Atomic uint64_t parts;
 };
 
+// Memory that is kept from one node to the next.
+struct buffer {
+    void *at;
+    size_t bytes;
+};
+
 struct cpu_graph {
     struct op ops[CPU_OPERATORS];
     cpu_matrix *matrices;
     cpu_floats *floats;
     size_t n_matrices, n_floats, threads;
-    struct range *ranges; // of each worker
-    void *scratch;        // of the node that runs
-    size_t scratch_bytes;
+    struct range *ranges;         // of each worker
+    struct buffer scratch, rows; // of the node that runs: values, and the rows of a batch
     atomic_flag busy;
 };
 
@@ -61,8 +66,8 @@ OrtStatus *embed_compute(struct node *n, OrtKernelContext *context);
 OrtStatus *attention_read(struct node *n, const OrtKernelInfo *info);
 OrtStatus *attention_compute(struct node *n, OrtKernelContext *context);
 
-// Memory of at least so many bytes, 64-byte aligned, valid until the next call. NULL without memory.
-void *graph_scratch(cpu_graph *g, size_t bytes);
+// Memory of at least so many bytes, 64-byte aligned, valid until the next call for the same buffer. NULL without memory.
+void *room(struct buffer *b, size_t bytes);
 
 // Calls part(arg, i, worker) for every i below parts, each once, on the session's threads; worker is below graph->threads and no two calls
 // with the same one run at the same time.
@@ -72,7 +77,7 @@ OrtStatus *read_shape(const OrtApi *api, const OrtValue *v, struct shape *s);
 // data is NULL where an optional input is absent.
 OrtStatus *read_input(const struct node *n, const OrtKernelContext *context, size_t i, struct shape *s, const void **data);
 OrtStatus *make_output(const struct node *n, OrtKernelContext *context, size_t i, const struct shape *s, void **data);
-OrtStatus *read_int(const struct node *n, const OrtKernelInfo *info, const char *name, int64_t missing, int64_t *value);
+int64_t read_int(const struct node *n, const OrtKernelInfo *info, const char *name, int64_t missing);
 OrtStatus *invalid(const struct node *n, const char *what);
 
 #endif

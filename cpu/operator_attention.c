@@ -1,11 +1,8 @@
 // Attention: the inputs and outputs of com.microsoft GroupQueryAttention, over a cache that past and present share.
-#include <stdlib.h>
-
 #include "operator.h"
 
 static OrtStatus *read_floats(const struct node *n, const OrtKernelInfo *info, const char *name, const cpu_floats **list) {
-    int64_t at;
-    read_int(n, info, name, -1, &at);
+    int64_t at = read_int(n, info, name, -1);
     if (at >= (int64_t)n->graph->n_floats) {
         return invalid(n, "a list of floats that is not in the table");
     }
@@ -24,13 +21,9 @@ static float read_float(const struct node *n, const OrtKernelInfo *info, const c
 }
 
 OrtStatus *attention_read(struct node *n, const OrtKernelInfo *info) {
-    int64_t heads, kv_heads, head_dim, rotary_dim, window, interleaved;
-    read_int(n, info, "num_heads", 0, &heads);
-    read_int(n, info, "kv_num_heads", 0, &kv_heads);
-    read_int(n, info, "head_dim", 0, &head_dim);
-    read_int(n, info, "rotary_dim", 0, &rotary_dim);
-    read_int(n, info, "local_window_size", -1, &window);
-    read_int(n, info, "rotary_interleaved", 0, &interleaved);
+    int64_t heads = read_int(n, info, "num_heads", 0), kv_heads = read_int(n, info, "kv_num_heads", 0);
+    int64_t head_dim = read_int(n, info, "head_dim", 0), rotary_dim = read_int(n, info, "rotary_dim", 0);
+    int64_t window = read_int(n, info, "local_window_size", -1), interleaved = read_int(n, info, "rotary_interleaved", 0);
     const cpu_floats *cosines = NULL, *sines = NULL, *sink = NULL;
     OrtStatus *s = read_floats(n, info, "cosines", &cosines);
     if (!s && !(s = read_floats(n, info, "sines", &sines))) {
@@ -132,7 +125,7 @@ static OrtStatus *attend(struct attend *t, const OrtKernelContext *context) {
         t->shared_at[i] = shared;
         shared += up(cpu_attend_scratch(&t->a, &t->s[i]));
     }
-    t->shared = graph_scratch(t->n->graph, shared + t->local_bytes * t->n->graph->threads + 1);
+    t->shared = room(&t->n->graph->scratch, shared + t->local_bytes * t->n->graph->threads + 1);
     if (!t->shared) {
         return t->n->api->CreateStatus(ORT_FAIL, "no memory for attention");
     }
@@ -204,25 +197,20 @@ OrtStatus *attention_compute(struct node *n, OrtKernelContext *context) {
     if (length == 0 || w.rows == 0) {
         return NULL;
     }
-    w.s = malloc(w.rows * (sizeof *w.s + sizeof *w.shared_at));
+    w.s = room(&n->graph->rows, w.rows * (sizeof *w.s + sizeof *w.shared_at));
     if (!w.s) {
         return n->api->CreateStatus(ORT_FAIL, "no memory for attention");
     }
     w.shared_at = (size_t *)(w.s + w.rows);
-    for (size_t b = 0; !status && b < w.rows; b++) {
+    for (size_t b = 0; b < w.rows; b++) {
         int64_t total = (int64_t)t.last[b] + 1;
         if (total < (int64_t)length || total > (int64_t)w.a.capacity || (uint64_t)total > n->positions) {
-            status = invalid(n, "a row is longer than the cache or the rotary tables, or shorter than what is new");
-            break;
+            return invalid(n, "a row is longer than the cache or the rotary tables, or shorter than what is new");
         }
         const float *q = t.query + b * length * stride;
         w.s[b] = (cpu_sequence){.q = q, .k = t.key ? t.key + b * length * kv : q + hidden, .v = t.key ? t.values + b * length * kv : q + hidden + kv,
             .q_stride = stride, .k_stride = t.key ? kv : stride, .v_stride = t.key ? kv : stride, .length = length, .past = (size_t)total - length,
             .keys = (char *)t.past_key + b * cache, .values = (char *)t.past_value + b * cache, .y = t.y + b * length * hidden};
     }
-    if (!status) {
-        status = attend(&w, context);
-    }
-    free(w.s);
-    return status;
+    return attend(&w, context);
 }

@@ -26,7 +26,7 @@ static OrtStatus *check_matrices(const struct node *n) {
 }
 
 OrtStatus *linear_read(struct node *n, const OrtKernelInfo *info) {
-    int64_t matrices[NODE_MATRICES_MAX], biases[NODE_MATRICES_MAX], activation;
+    int64_t matrices[NODE_MATRICES_MAX], biases[NODE_MATRICES_MAX];
     size_t n_biases = 0;
     OrtStatus *s = read_ints(n, info, "matrices", matrices, &n->n);
     if (!s && n->kind != OP_EMBED) {
@@ -51,8 +51,7 @@ OrtStatus *linear_read(struct node *n, const OrtKernelInfo *info) {
         }
         n->bias[i] = n->graph->floats[biases[i]].values;
     }
-    read_int(n, info, "activation", 0, &activation);
-    n->activation = (int)activation;
+    n->activation = (int)read_int(n, info, "activation", 0);
     return check_matrices(n);
 }
 
@@ -142,7 +141,7 @@ OrtStatus *linear_compute(struct node *n, OrtKernelContext *context) {
         return NULL;
     }
     size_t q_bytes = (rows * k + 127) & ~(size_t)63; // kernels may read a few bytes past the last row
-    char *scratch = graph_scratch(n->graph, q_bytes + rows * units * 8);
+    char *scratch = room(&n->graph->scratch, q_bytes + rows * units * 8);
     if (!scratch) {
         return n->api->CreateStatus(ORT_FAIL, "no memory for quantised activations");
     }

@@ -137,7 +137,8 @@ cpu_graph *cpu_graph_new(const cpu_matrix *matrices, size_t n_matrices, const cp
 
 void cpu_graph_free(cpu_graph *g) {
     if (g) {
-        free(g->scratch);
+        free(g->scratch.at);
+        free(g->rows.at);
         free(g->ranges);
         free(g->matrices);
         free(g->floats);
@@ -147,19 +148,18 @@ void cpu_graph_free(cpu_graph *g) {
 
 const void *cpu_graph_operator(const cpu_graph *g, size_t i) { return &g->ops[i]; }
 
-void *graph_scratch(cpu_graph *g, size_t bytes) {
-    if (bytes > g->scratch_bytes) {
-        size_t room = (bytes + bytes / 4 + 4095) & ~(size_t)4095; // a little more, so that growing prompts do not grow it each time
-        free(g->scratch);
-        g->scratch = NULL;
-        g->scratch_bytes = 0;
-        if (posix_memalign(&g->scratch, 64, room)) {
-            g->scratch = NULL;
+void *room(struct buffer *b, size_t bytes) {
+    if (bytes > b->bytes) {
+        size_t more = (bytes + bytes / 4 + 4095) & ~(size_t)4095; // so that growing prompts do not grow it each time
+        free(b->at);
+        *b = (struct buffer){0};
+        if (posix_memalign(&b->at, 64, more)) {
+            b->at = NULL;
             return NULL;
         }
-        g->scratch_bytes = room;
+        b->bytes = more;
     }
-    return g->scratch;
+    return b->at;
 }
 
 struct job {
@@ -248,13 +248,14 @@ OrtStatus *make_output(const struct node *n, OrtKernelContext *context, size_t i
     return status ? status : n->api->GetTensorMutableData(v, data);
 }
 
-OrtStatus *read_int(const struct node *n, const OrtKernelInfo *info, const char *name, int64_t missing, int64_t *value) {
-    OrtStatus *s = n->api->KernelInfoGetAttribute_int64(info, name, value);
+int64_t read_int(const struct node *n, const OrtKernelInfo *info, const char *name, int64_t missing) {
+    int64_t value = missing;
+    OrtStatus *s = n->api->KernelInfoGetAttribute_int64(info, name, &value);
     if (s) {
         n->api->ReleaseStatus(s);
-        *value = missing;
+        return missing;
     }
-    return NULL;
+    return value;
 }
 
 OrtStatus *invalid(const struct node *n, const char *what) {

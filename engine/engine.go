@@ -107,6 +107,9 @@ func openFiles(env *ort.Env, files model.Files, o Options) (*Model, error) {
 		return nil, err
 	}
 	check, err := m.beginCheck(files, o)
+	if err == nil {
+		err = m.checkCache(o)
+	}
 	if err != nil {
 		return nil, errors.Join(err, m.closeDerived())
 	}
@@ -119,9 +122,10 @@ func openFiles(env *ort.Env, files model.Files, o Options) (*Model, error) {
 			return nil, err
 		}
 		o.Kernels = KernelsOff
-		if m, err = openFiles(env, files, o); err == nil {
-			m.kernels = why
+		if m, err = openFiles(env, files, o); err != nil {
+			return nil, fmt.Errorf("%w (our kernels do not compute it: %s)", err, why)
 		}
+		m.kernels = why
 	}
 	return m, err
 }

@@ -108,6 +108,9 @@ func TestKernelsUnfused(t *testing.T) {
 			if why := first.Kernels(); why != "" || !first.Spec().Shared || len(first.Kept()) > 0 {
 				t.Fatalf("got kernels %q, a shared cache: %v, kept %v; want everything on our kernels", why, first.Spec().Shared, first.Kept())
 			}
+			if asked := first.Spec().LogitsRows != ""; asked == (first.Spec().NumLogits != "") {
+				t.Errorf("got rows of logits asked for by %q and %q; want one way", first.Spec().LogitsRows, first.Spec().NumLogits)
+			}
 			var want [][]int32
 			for _, prompt := range g.Prompts {
 				want = append(want, tokens(t, first, Request{Tokens: prompt, MaxTokens: 48, IgnoreEnd: true}))

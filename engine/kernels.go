@@ -28,8 +28,12 @@ type derived struct {
 
 // planKernels derives the graph where that can be done; m.kernels says why not.
 func (m *Model) planKernels(files model.Files, o Options) error {
-	if o.Kernels != KernelsAuto || len(o.Providers) > 0 && wanted(o.Providers) != "cpu" {
+	switch {
+	case o.Kernels != KernelsAuto:
 		m.kernels = "off"
+		return nil
+	case len(o.Providers) > 0 && wanted(o.Providers) != "cpu":
+		m.kernels = "off: they are for the CPU"
 		return nil
 	}
 	graph, tensors, err := files.ReadGraph()
@@ -50,6 +54,18 @@ func (m *Model) planKernels(files model.Files, o Options) error {
 	plan.Describe(&spec)
 	m.spec = &spec
 	return nil
+}
+
+// checkCache refuses a float16 cache that only our attention could give and does not.
+func (m *Model) checkCache(o Options) error {
+	if !o.HalfCache || m.spec.KVType == "float16" {
+		return nil
+	}
+	why := m.kernels
+	if why == "" {
+		why = "they leave its attention to the runtime"
+	}
+	return fmt.Errorf("engine: open %s: a float16 cache was asked for, which needs our kernels' attention (%s); leave the cache's type out", m.spec.Name, why)
 }
 
 // openDerived packs the weights and opens the derived graph over them.

@@ -280,6 +280,9 @@ func TestHalfCache(t *testing.T) {
 	if half.Spec().KVType != "float16" || whole.Spec().KVType != "float32" {
 		t.Fatalf("got caches of %s and %s; want float32 and float16", whole.Spec().KVType, half.Spec().KVType)
 	}
+	if m, err := OpenFS(ortest.Env(t), tiny.FS(), Options{HalfCache: true, Kernels: KernelsOff}); err == nil || !strings.Contains(err.Error(), "float16 cache") {
+		t.Errorf("without our kernels: got %v, %v; want a refusal", m, err)
+	}
 	if a := compare(rows(whole), rows(half)); a.Error > 0.1 || a.Error == 0 {
 		t.Errorf("got %v; want what 8-bit activations make of a little rounding, an error of at most 0.1, and some", a)
 	}

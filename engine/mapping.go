@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -22,7 +23,7 @@ func mapFile(f *model.File, offset int64, n int) (mapping, error) {
 	if !onDisk {
 		b := make([]byte, n)
 		if got, err := f.ReadAt(b, offset); got < n {
-			return mapping{}, fmt.Errorf("engine: read %d bytes of %s: %w", n, f.Name, firstError(err, io.ErrUnexpectedEOF))
+			return mapping{}, fmt.Errorf("engine: read %d bytes of %s: %w", n, f.Name, cmp.Or(err, io.ErrUnexpectedEOF))
 		}
 		return mapping{bytes: b}, nil
 	}
@@ -42,13 +43,4 @@ func (m mapping) close() error {
 		return nil
 	}
 	return unix.Munmap(m.pages)
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

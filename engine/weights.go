@@ -304,9 +304,6 @@ func floatsOf(b []byte) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4)
 }
 
-// Bytes is the memory of the packed matrices.
-func (w *weights) Bytes() int { return len(w.tiles.Bytes()) }
-
 // stepBytes is what computing one token reads of the packed matrices, and of what the runtime kept.
 func (w *weights) stepBytes(plan *derive.Plan) int64 {
 	bytes := model.StepBytes(plan.Model.Graph)

@@ -4,24 +4,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
-#ifndef MAP_ANONYMOUS
-#define MAP_ANONYMOUS MAP_ANON
-#endif
-#ifndef MAP_NORESERVE
-#define MAP_NORESERVE 0
-#endif
+#include "memory.h"
 
-static const size_t page = (size_t)2 << 20;       // a huge page of x86-64 and of arm64 with 4 KiB pages
+static const size_t page = (size_t)2 << 20;        // a huge page, see memory.c
 static const size_t chunk_size = (size_t)64 << 20; // of address space; what is not touched takes no memory
 static const size_t small = 64 << 10;              // below this, malloc serves a reservation too
 enum { header_size = 64 };                         // also the alignment of every block
 
 // A chunk is filled from its start and unmapped when all its blocks are gone.
 typedef struct chunk {
-  char *map, *start;
-  size_t mapped, used, capacity, blocks;
+  char *start;
+  size_t used, capacity, blocks;
 } chunk;
 
 // Before every block.
@@ -45,16 +39,11 @@ static chunk *chunk_new(size_t need) {
   chunk *c = calloc(1, sizeof *c);
   if (!c) return NULL;
   c->capacity = need > chunk_size ? up(need, page) : chunk_size;
-  c->mapped = c->capacity + page;
-  c->map = mmap(NULL, c->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (c->map == MAP_FAILED) {
+  c->start = memory_new_huge(c->capacity);
+  if (!c->start) {
     free(c);
     return NULL;
   }
-  c->start = c->map + (up((size_t)c->map, page) - (size_t)c->map);
-#ifdef MADV_HUGEPAGE
-  madvise(c->start, c->capacity, MADV_HUGEPAGE); // a wish: without it the pages are small and all else is the same
-#endif
   return c;
 }
 
@@ -111,7 +100,7 @@ static void ORT_API_CALL release(OrtAllocator *a, void *p) {
   if (c && --c->blocks == 0) {
     if (h->filling == c) h->filling = NULL;
     h->mapped -= c->capacity;
-    munmap(c->map, c->mapped);
+    memory_free_huge(c->start, c->capacity);
     free(c);
   }
   pthread_mutex_unlock(&h->mu);

@@ -7,6 +7,9 @@
 #ifndef MAP_ANONYMOUS
 #define MAP_ANONYMOUS MAP_ANON
 #endif
+#ifndef MAP_NORESERVE
+#define MAP_NORESERVE 0
+#endif
 
 // From this size on, whole pages straight from the system: zeroed for nothing and given back at once.
 enum { alignment = 64, pages_from = 1 << 16 };
@@ -33,7 +36,7 @@ static const size_t huge_page = (size_t)2 << 20; // of x86-64, and of arm64 with
 void *memory_new_huge(size_t bytes) {
   size_t size = (bytes + huge_page - 1) & ~(huge_page - 1);
   if (size < bytes) return NULL;
-  char *map = mmap(NULL, size + huge_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  char *map = mmap(NULL, size + huge_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (map == MAP_FAILED) return NULL;
   size_t before = (huge_page - (size_t)map % huge_page) % huge_page;
   if (before) munmap(map, before);

@@ -114,7 +114,7 @@ func planKernels(spec *model.Spec) (lines []string, err error) {
 	p.Describe(spec)
 	lines = append(lines, fmt.Sprintf("this program's own compute %d nodes in place of %d; %d stay with the runtime", p.Nodes, total-(len(graph.Graph.Nodes)-p.Nodes), len(graph.Graph.Nodes)-p.Nodes))
 	for _, k := range p.Kept {
-		lines = append(lines, fmt.Sprintf("%s %s stays with the runtime: %s", k.Op, k.Node, k.Why))
+		lines = append(lines, k.String())
 	}
 	return lines, nil
 }

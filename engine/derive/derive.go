@@ -57,11 +57,18 @@ type Floats struct {
 // Kept is a node that the runtime still computes although the kernels have an operator for it.
 type Kept struct{ Node, Op, Why string }
 
+// String is one line for people.
+func (k Kept) String() string {
+	if k.Node == "" {
+		return k.Op + " stays with the runtime: " + k.Why
+	}
+	return k.Op + " " + k.Node + " stays with the runtime: " + k.Why
+}
+
 // Options say what may be derived.
 type Options struct {
-	HalfCache     bool                                 // keys and values in float16, where attention is the kernels'
-	KeepAttention bool                                 // leave attention to the runtime
-	Read          func(t *onnx.Tensor) ([]byte, error) // the bytes of a small constant; nil: attention of plain nodes stays
+	HalfCache bool                                 // keys and values in float16, where attention is the kernels'
+	Read      func(t *onnx.Tensor) ([]byte, error) // the bytes of a small constant
 }
 
 // Derive plans the graph of m for the model that spec describes. m is edited; it must have been read for this alone.
@@ -77,15 +84,15 @@ func Derive(m *onnx.Model, spec *model.Spec, o Options) (*Plan, error) {
 		return nil, fmt.Errorf("derive: %w", ErrNothing)
 	}
 	var unfused []Unfused
-	if !o.KeepAttention && !spec.Shared && len(spec.Past) > 0 && o.Read != nil {
+	if !spec.Shared && len(spec.Past) > 0 {
 		found, err := FindUnfused(m, spec, o.Read)
 		switch {
 		case errors.Is(err, ErrUnfused):
-			d.plan.Kept = append(d.plan.Kept, Kept{"attention", "Concat", err.Error()})
+			d.plan.Kept = append(d.plan.Kept, Kept{Op: "attention", Why: err.Error()})
 		case err != nil:
 			return nil, err
 		case spec.Mask == "" || spec.Combined:
-			d.plan.Kept = append(d.plan.Kept, Kept{"attention", "Concat", "the graph has no mask, or keys and values in one tensor"})
+			d.plan.Kept = append(d.plan.Kept, Kept{Op: "attention", Why: "the graph has no mask, or keys and values in one tensor"})
 		default:
 			unfused = found
 		}
@@ -94,7 +101,7 @@ func Derive(m *onnx.Model, spec *model.Spec, o Options) (*Plan, error) {
 	d.gate()
 	d.join()
 	d.embed()
-	if !o.KeepAttention && spec.Shared {
+	if spec.Shared {
 		d.attend()
 	}
 	unused := UnusedInputs(m.Graph, unfused)
@@ -224,8 +231,8 @@ func (d *deriver) addFloats(t *onnx.Tensor) int {
 	return i
 }
 
-// addMatrix puts a matrix in the table, once for each tensor of codes.
-func (d *deriver) addMatrix(m Matrix) int {
+// addMatrix puts a matrix in the table, once for each tensor of codes. ok is false where the same codes are there as another matrix.
+func (d *deriver) addMatrix(m Matrix) (i int, ok bool) {
 	key := ""
 	if m.Codes != nil {
 		key = m.Codes.Name
@@ -237,9 +244,15 @@ func (d *deriver) addMatrix(m Matrix) int {
 		i = len(d.plan.Matrices)
 		d.plan.Matrices = append(d.plan.Matrices, m)
 		d.matrices[key] = i
+		return i, true
 	}
-	return i
+	there := d.plan.Matrices[i]
+	there.Name, there.Lookup = m.Name, m.Lookup
+	return i, there == m
 }
+
+// elsewhere is why a node stays whose codes addMatrix has as another matrix.
+const elsewhere = "its codes are used elsewhere in another shape or with other scales"
 
 func (d *deriver) addBefore(at int, n onnx.Node) { d.before[at] = append(d.before[at], n) }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/shammah/shammah-engine/engine/derive"
@@ -89,13 +90,46 @@ func TestDeriveEmbedded(t *testing.T) {
 	}
 }
 
-func TestDeriveKeepsAttention(t *testing.T) {
-	p, _, err := plan(t, find(t, "../testdata/b-int4"), derive.Options{KeepAttention: true})
+// Two products that read the same codes in different shapes are two matrices: the second stays with the runtime.
+func TestDeriveSharedCodes(t *testing.T) {
+	files, err := model.Find(tiny.FS(), "", model.FindOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := counts(p.Model.Graph); got["Attention"] != 0 || got["GroupQueryAttention"] == 0 {
-		t.Errorf("got %v; want the runtime's attention", got)
+	spec, err := files.Load(model.Signature{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, tensors, err := files.ReadGraph()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tensors.Close()
+	var first *onnx.Node // of the first layer: 512 outputs of 256 inputs, made into 256 of 512 for another node
+	for i := range m.Graph.Nodes {
+		if n := &m.Graph.Nodes[i]; n.Op == "MatMulNBits" {
+			if first == nil {
+				first = n
+				continue
+			}
+			n.Inputs = append([]string{n.Inputs[0]}, first.Inputs[1:]...)
+			for j := range n.Attributes {
+				switch a := &n.Attributes[j]; a.Name {
+				case "K":
+					a.Int = 512
+				case "N":
+					a.Int = 256
+				}
+			}
+			break
+		}
+	}
+	p, err := derive.Derive(m, spec, derive.Options{Read: tensors.Read})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Kept) != 1 || !strings.Contains(p.Kept[0].Why, "another shape") {
+		t.Errorf("got kept %v; want the product whose codes are another's", p.Kept)
 	}
 }
 

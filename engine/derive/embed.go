@@ -19,9 +19,14 @@ func (d *deriver) embed() {
 		if !ok {
 			continue
 		}
+		at, ok := d.addMatrix(m)
+		if !ok {
+			d.keep(n, elsewhere)
+			continue
+		}
 		d.replaced[i] = &onnx.Node{
 			Name: n.Outputs[0], Op: "Embed", Domain: Domain, Inputs: []string{d.spec.InputIDs}, Outputs: n.Outputs,
-			Attributes: []onnx.Attribute{{Name: "matrices", Ints: []int64{int64(d.addMatrix(m))}}},
+			Attributes: []onnx.Attribute{{Name: "matrices", Ints: []int64{int64(at)}}},
 		}
 	}
 }
@@ -47,24 +52,13 @@ func (d *deriver) quantisedRows(n *onnx.Node) (Matrix, bool) {
 		d.keep(n, "%s", why)
 		return m, false
 	}
-	if zeros := input(n, 3); zeros != "" {
-		m.Zeros = d.initializer(zeros)
-		if _, ok := m.ZerosPacked(); m.Zeros == nil || m.Zeros.Type != onnx.Uint8 || !ok {
-			d.keep(n, "its zero points are no constants of one for each block")
-			return m, false
-		}
-	} else if m.Bits == 4 {
-		// Without zero points the operator takes 8, as the product does; for codes of 8 bits they would differ.
-	} else {
-		d.keep(n, "8 bits without zero points")
+	if why := d.readZeros(&m, input(n, 3)); why != "" {
+		d.keep(n, "%s", why)
 		return m, false
 	}
-	if i, known := d.matrices[codes.Name]; known {
-		shared := d.plan.Matrices[i]
-		if shared.Scales != m.Scales || shared.Zeros != m.Zeros || shared.Outputs != m.Outputs || shared.Inputs != m.Inputs {
-			d.keep(n, "its codes are used elsewhere with other scales")
-			return m, false
-		}
+	if m.Zeros == nil && m.Bits != 4 { // of 4 bits the operator takes 8, as the product does
+		d.keep(n, "8 bits without zero points")
+		return m, false
 	}
 	return m, true
 }

@@ -32,17 +32,19 @@ func (d *deriver) findLinears() {
 			d.keep(n, "%s", why)
 			continue
 		}
-		l := &linear{node: i, input: n.Inputs[0], output: n.Outputs[0], matrix: d.addMatrix(m), bias: -1}
-		if d.plan.Matrices[l.matrix].Scales != m.Scales || d.plan.Matrices[l.matrix].Zeros != m.Zeros {
-			d.keep(n, "its codes are used elsewhere with other scales")
+		l := &linear{node: i, input: n.Inputs[0], output: n.Outputs[0], bias: -1}
+		bias := input(n, 5)
+		b := d.vector(bias, m.Outputs)
+		if bias != "" && b == nil {
+			d.keep(n, "its bias is no constant of %d float32", m.Outputs)
 			continue
 		}
-		if bias := input(n, 5); bias != "" {
-			b := d.vector(bias, m.Outputs)
-			if b == nil {
-				d.keep(n, "its bias is no constant of %d float32", m.Outputs)
-				continue
-			}
+		var ok bool
+		if l.matrix, ok = d.addMatrix(m); !ok {
+			d.keep(n, elsewhere)
+			continue
+		}
+		if b != nil {
 			l.bias = d.addFloats(b)
 		}
 		d.replaced[i] = nil
@@ -72,18 +74,21 @@ func (d *deriver) quantised(n *onnx.Node) (m Matrix, why string) {
 	if why := m.check(); why != "" {
 		return m, why
 	}
-	if zeros := input(n, 3); zeros != "" {
-		if m.Zeros = d.initializer(zeros); m.Zeros == nil {
-			return m, "its zero points are no constants"
-		}
-		if m.Zeros.Type != onnx.Uint8 {
-			return m, "its zero points are " + m.Zeros.Type.String()
-		}
-		if _, ok := m.ZerosPacked(); !ok {
-			return m, "its zero points have another size than its blocks need"
-		}
+	return m, d.readZeros(&m, input(n, 3))
+}
+
+// readZeros gives a matrix its stored zero points, if there are any.
+func (d *deriver) readZeros(m *Matrix, name string) (why string) {
+	if name == "" {
+		return ""
 	}
-	return m, ""
+	if m.Zeros = d.initializer(name); m.Zeros == nil || m.Zeros.Type != onnx.Uint8 {
+		return "its zero points are no constants of uint8"
+	}
+	if _, ok := m.ZerosPacked(); !ok {
+		return "its zero points have another size than its blocks need"
+	}
+	return ""
 }
 
 // check says what is wrong with a matrix's sizes and tensors.
@@ -175,7 +180,12 @@ func (d *deriver) findHead() {
 		return
 	}
 	m.Outputs, m.Inputs = int(rows), int(columns)
-	l := &linear{node: i, input: n.Inputs[0], output: n.Outputs[0], matrix: d.addMatrix(m), bias: -1}
+	at, ok := d.addMatrix(m)
+	if !ok {
+		d.keep(n, elsewhere)
+		return
+	}
+	l := &linear{node: i, input: n.Inputs[0], output: n.Outputs[0], matrix: at, bias: -1}
 	d.replaced[i] = nil
 	d.linears[l.output] = l
 	d.order = append(d.order, l)

@@ -4,6 +4,9 @@ import "github.com/shammah/shammah-engine/internal/onnx"
 
 // asRows makes the language head compute only the rows that RowsInput lists.
 func (d *deriver) asRows() {
+	if d.spec.NumLogits != "" {
+		return // the graph can be asked already
+	}
 	at := d.spec.Logits
 	for range 8 { // between the head and the logits lie at most a few operations on each value alone
 		if d.linears[at] != nil {
