@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -222,7 +223,7 @@ func (w *weights) pack(matrices []derive.Matrix, work []packing, threads int) er
 		})
 	}
 	group.Wait()
-	return errors.Join(errs...)
+	return cmp.Or(errs...) // one is enough to know that the weights are damaged
 }
 
 // packBuffers are what one thread reads into.
@@ -267,7 +268,7 @@ func (w *weights) packOne(m derive.Matrix, p packing, b *packBuffers) error {
 	part := c
 	part.Outputs = to - from
 	if err := part.Pack(into, codes); err != nil {
-		return fmt.Errorf("engine: pack %q: %w", m.Name, err)
+		return fmt.Errorf("engine: pack %q: %w; fetch the model again", m.Name, err)
 	}
 	return nil
 }
