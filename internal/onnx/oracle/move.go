@@ -122,10 +122,14 @@ func transpose(c *call) []*Tensor {
 	}
 	dims, steps, of := make([]int, rank), make([]int, rank), strides(x.Dims)
 	sorted := slices.Sorted(slices.Values(perm))
+	ordered := len(sorted) == rank
+	for i := 0; ordered && i < rank; i++ {
+		ordered = sorted[i] == i
+	}
+	if !ordered {
+		return c.fail("the permutation %v of shape %v", perm, x.Dims)
+	}
 	for i := range rank {
-		if len(perm) != rank || sorted[i] != i {
-			return c.fail("the permutation %v of shape %v", perm, x.Dims)
-		}
 		dims[i], steps[i] = x.Dims[perm[i]], of[perm[i]]
 	}
 	at := walk(dims, steps, 0)

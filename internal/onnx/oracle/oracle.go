@@ -75,7 +75,9 @@ func New(m *onnx.Model, read Read) *Graph {
 	for i := range m.Graph.Nodes {
 		n := &m.Graph.Nodes[i]
 		for _, out := range n.Outputs {
-			g.maker[out] = n
+			if out != "" { // an output that is left out
+				g.maker[out] = n
+			}
 		}
 	}
 	return g
@@ -276,7 +278,7 @@ func (r *Run) compute(n *onnx.Node) {
 		return
 	}
 	for i, t := range made {
-		if i < len(n.Outputs) && t != nil {
+		if i < len(n.Outputs) && n.Outputs[i] != "" && t != nil {
 			t.depth = depth
 			r.values[n.Outputs[i]] = t
 		}

@@ -228,6 +228,16 @@ func TestForget(t *testing.T) {
 	}
 }
 
+// An output that is left out has no name, and nothing can be read by it.
+func TestLeftOut(t *testing.T) {
+	g := oracle.New(&onnx.Model{Graph: &onnx.Graph{Nodes: []onnx.Node{{Op: "Neg", Inputs: []string{"x"}, Outputs: []string{""}}}}}, nil)
+	r := g.Run(1)
+	r.Feed("x", oracle.Float, []int{1}, func(int) float64 { return 1 })
+	if y, err := r.Tensor(""); y != nil || err == nil {
+		t.Errorf("got %v, %v, want an error", y, err)
+	}
+}
+
 func FuzzOracle(f *testing.F) {
 	for _, test := range operatorTests {
 		node := onnxtest.Node{Op: test.op, Inputs: []string{"x"}, Outputs: []string{"y"}, Attributes: test.attributes}
