@@ -6,6 +6,7 @@ TAG ?= cpu
 PROMPT ?= Tell me a story about a fox.
 FUZZTIME ?= 20s
 PEERS ?=
+CHECK ?=
 GO ?= go
 CC ?= cc
 CMAKE ?= cmake
@@ -22,7 +23,7 @@ go_test = $(GO) test -ldflags '$(ldflags)'
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := program
-.PHONY: program cpu cuda coreml native run test vet unit ctest bench peers accuracy check race cgocheck fuzz hf cross tags dist clean help
+.PHONY: program cpu cuda coreml native run test vet unit ctest bench peers bench-check accuracy check race cgocheck fuzz hf cross tags dist clean help
 
 program: native ## or just make: the program for this machine's CPU, build/bin/shammah-engine
 	$(GO) build -buildvcs=false -tags '$(tag)' -ldflags '$(ldflags) -X main.version=$(version)' -o $(program) ./cmd/shammah-engine
@@ -57,6 +58,9 @@ bench: program ## the benchmarks: Go's own, then the program's on the embedded m
 
 peers: program ## ours beside onnxruntime-genai, OpenVINO GenAI and llama.cpp: PEERS="--sizes 0.5b --tests pp512,tg16" chooses
 	$(PYTHON) scripts/peers/compare.py $(PEERS)
+
+bench-check: program ## has a change made it slower? Our kernels beside the runtime's, against the stored ratios: CHECK="--sizes embedded,0.5b"
+	$(PYTHON) scripts/peers/check.py $(CHECK)
 
 accuracy: native ## our kernels beside exact computation: perplexity, and 2,000 greedy tokens
 	SHAMMAH_ACCURACY_TOKENS=2000 $(go_test) -count=1 -timeout 30m -run '^TestAccuracy$$' -v ./engine

@@ -3,7 +3,7 @@
 
 Tests: ppN reads a prompt of N tokens; tgN writes --new tokens after a prompt of N; bN writes them for N rows after prompts of 16 (all rows' tokens a
 second); load is seconds until model and tokenizer are ready; peak is MB resident at most, with a prompt of 2,048 tokens read.
-A size is one of the shapes that can be made up (tiny, 0.5b, 1.5b) or any NAME for which a --models folder has NAME-hf, NAME-b-int4-prune and so on.
+A size is one of the shapes that can be made up (tiny, 0.5b, 1.5b), "embedded", our program's own model (for the runtime's side alone), or any NAME for which a --models folder has NAME-hf, NAME-b-int4-prune and so on.
 """
 import argparse
 import collections
@@ -21,13 +21,17 @@ from stock import Stock
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 HERE = os.path.dirname(os.path.abspath(__file__))
 
-Spec = collections.namedtuple("Spec", "prompt new rows")  # one process: what it reads, what it writes, how many rows
+# One process: what it reads, what it writes, for how many rows, and how much a second turn adds to the conversation.
+Spec = collections.namedtuple("Spec", "prompt new rows more", defaults=(0,))
+TURN = Spec(1000, 16, 1, 32)  # as our bench's turn2
 Test = collections.namedtuple("Test", "label unit lower spec field")
 Peer = collections.namedtuple("Peer", "script environment model ours note")  # ours is the model that our program runs beside it
 
 BUILDER = "Graph of its own builder: int4, block 32, accuracy level 4"
 GENAI = "Shared cache of the length needed, batch in one generator"
 PEERS = {
+    "runtime": Peer(None, None, "b-int4-prune", "b-int4-prune", "Our own program with --kernels off: ONNX Runtime computes the graph as it is, in the same loop."),
+    "runtime-a": Peer(None, None, "a-q4", "a-q4", "The same on layout A."),
     "genai": Peer("run_genai.py", "onnxruntime", "b-int4-prune", "b-int4-prune", f"{BUILDER}, prune_lm_head. {GENAI}. Ours runs the same file."),
     "genai-full": Peer("run_genai.py", "onnxruntime", "b-int4", "b-int4", f"{BUILDER}, logits of all rows (the builder's default). {GENAI}. Ours runs the same file."),
     "openvino": Peer("run_openvino.py", "openvino", "ov-int4", "b-int4-prune",
@@ -44,18 +48,20 @@ PEERS = {
 
 
 def parse_test(name, new):
-    """pp512, tg16 (also tg@16, tg@d16), b8, load, peak."""
+    """pp512, tg16 (also tg@16, tg@d16), b8, turn2, load, peak."""
     if m := re.fullmatch(r"pp(\d+)", name):
         return Test(name, "tok/s", False, Spec(int(m[1]), 0, 1), "rate")
     if m := re.fullmatch(r"tg@?d?(\d+)", name):
         return Test(f"tg{new} @ d{m[1]}", "tok/s", False, Spec(int(m[1]), new, 1), "rate")
     if m := re.fullmatch(r"b(\d+)", name):
         return Test(f"tg{new} b{m[1]} @ d16", "tok/s", False, Spec(16, new, int(m[1])), "rate")
+    if name == "turn2":
+        return Test("turn2 @ d1000", "s", True, TURN, "turn_s")
     if name == "load":
         return Test("load", "s", True, Spec(16, 0, 1), "load_s")
     if name == "peak":
         return Test("peak, pp2048", "MB", True, Spec(2048, 0, 1), "peak_mb")
-    raise argparse.ArgumentTypeError(f"{name!r} is no test: expected ppN, tgN, bN, load or peak")
+    raise argparse.ArgumentTypeError(f"{name!r} is no test: expected ppN, tgN, bN, turn2, load or peak")
 
 
 class Comparison:
@@ -65,20 +71,26 @@ class Comparison:
         self.data = {"machine": machine.describe(), "threads": a.threads, "pairs": a.pairs, "new": a.new, "others": a.others, "flags": a.flags,
                      "versions": {}, "notes": {p: PEERS[p].note for p in a.peers}, "rows": []}
 
-    def ours(self, model, spec):
+    def ours(self, model, spec, flags=()):
         """Our program's figures for one process, as peer.py gives a peer's."""
-        want = ["-p", spec.prompt, "-n", 0] if not spec.new else ["-p", 0, "-n", spec.new, "-d", spec.prompt]
-        if spec.rows > 1:
-            want += ["-b", spec.rows]
-        command = [self.a.program, "bench", "--model", model, "-t", self.a.threads, "-r", 1, "-o", "json", *want, *self.a.flags]
+        if spec == TURN:
+            want = ["--test", "turn2"]
+        elif spec.new:
+            want = ["-p", 0, "-n", spec.new, "-d", spec.prompt, "-b", spec.rows]
+        else:
+            want = ["-p", spec.prompt, "-n", 0]
+        command = [self.a.program, "bench", "--model", model, "-t", self.a.threads, "-r", 1, "-o", "json", *want, *self.a.flags, *flags]
         text, others = machine.run([str(c) for c in command], self.a.timeout)
         r = json.loads(text)
         self.data["versions"]["ours"] = f"shammah-engine {r['version']}, {r['provider']}, {r['cpu']}"
         result = r["results"][0]
-        return {"rate": result["median"], "load_s": r["load_ms"] / 1e3, "peak_mb": result["peak_memory"] / 2**20}, others
+        value = {"turn_s": result["median"] / 1e3, "rate": 0} if spec == TURN else {"rate": result["median"]}
+        return {**value, "load_s": r["load_ms"] / 1e3, "peak_mb": result["peak_memory"] / 2**20}, others
 
     def theirs(self, name, python, model, below, spec):
-        command = [python, os.path.join(HERE, PEERS[name].script), model, "--prompt", spec.prompt, "--new", spec.new, "--rows", spec.rows,
+        if not PEERS[name].script:
+            return self.ours(model, spec, ["--kernels", "off"])
+        command = [python, os.path.join(HERE, PEERS[name].script), model, "--prompt", spec.prompt, "--new", spec.new, "--rows", spec.rows, "--more", spec.more,
                    "--threads", self.a.threads, "--below", below]
         text, others = machine.run([str(c) for c in command], self.a.timeout)
         r = json.loads(text.splitlines()[-1])
@@ -94,7 +106,7 @@ class Comparison:
             if mine not in sides:
                 sides[mine] = self.side(lambda: self.stock.model(size, p.ours), lambda model: lambda spec: self.ours(model, spec))
             sides[name] = self.side(
-                lambda: (self.stock.python(p.environment), self.stock.model(size, p.model), below(self.stock.model(size, p.ours))),
+                lambda: (p.environment and self.stock.python(p.environment), self.stock.model(size, p.model), below(self.stock.model(size, p.ours))),
                 lambda have, name=name: lambda spec: self.theirs(name, *have, spec))
         return sides
 
@@ -130,7 +142,7 @@ class Comparison:
                     got[name].append(self.undisturbed(m, spec))
                 except (Failure, ValueError, KeyError, IndexError) as e:
                     got[name] = str(e) or type(e).__name__
-            done = ", ".join(f"{name} {v if isinstance(v, str) else format(v[-1][0]['rate'], '.1f')}" for name, v in got.items())
+            done = ", ".join(f"{name} {v if isinstance(v, str) else format(v[-1][0].get('turn_s') or v[-1][0]['rate'], '.3g')}" for name, v in got.items())
             print(f"{size} {spec.prompt}+{spec.new}x{spec.rows}, round {i + 1} of {self.a.pairs}: {done}", file=sys.stderr, flush=True)
         return got
 
@@ -176,7 +188,7 @@ def arguments():
     work = os.path.join(ROOT, "build", "peers")
     tokenizer = os.path.join(ROOT, "..", "shared", "data", "tokenizers", "qwen2.5-0.5b-instruct")
     p.add_argument("--peers", type=names(PEERS, "peer"), default="genai,openvino,openvino-gguf,llama,iobinding", help="which of " + ", ".join(PEERS))
-    p.add_argument("--tests", default="load,pp16,pp512,pp2048,peak,tg16,tg1024,tg4096,b4,b8")
+    p.add_argument("--tests", default="load,pp16,pp512,pp2048,peak,tg16,tg1024,tg4096,b4,b8,turn2")
     p.add_argument("--sizes", type=names((), "size"), default="0.5b,1.5b")
     p.add_argument("--pairs", type=int, default=5, help="rounds that count, at least 5 for a table to show")
     p.add_argument("--new", type=int, default=128, help="tokens that tg and b write after the first one")

@@ -28,19 +28,22 @@ prompts.below = 151643
 def main(load, version):
     """Loads, warms up with other prompts, measures once, prints one JSON line.
 
-    load(model, threads, rows, tokens) gives measure(ids, new), which reads the prompts ids (rows, n), writes new tokens more than the first
-    one for each row, and gives the seconds of both.
+    load(model, threads, rows, tokens) gives measure(ids, new, more), which reads the prompts ids (rows, n), writes new tokens more than the
+    first one for each row, and gives the seconds of both; with ids (rows, m) in more, it goes on with those after what it wrote, as a second
+    turn does, and gives the seconds until the first token of the second answer as well.
     """
     p = argparse.ArgumentParser()
     p.add_argument("model")
-    for name, value in (("prompt", 16), ("new", 0), ("rows", 1), ("threads", 2), ("below", prompts.below)):
+    for name, value in (("prompt", 16), ("new", 0), ("rows", 1), ("more", 0), ("threads", 2), ("below", prompts.below)):
         p.add_argument("--" + name, type=int, default=value)
     a = p.parse_args()
     prompts.below = a.below
     begin = time.perf_counter()
-    measure = load(a.model, a.threads, a.rows, a.prompt + a.new + 1)
+    measure = load(a.model, a.threads, a.rows, a.prompt + a.new + a.more + 2)
     loaded = time.perf_counter() - begin
-    measure(prompts(a.rows, a.prompt, 1), a.new)
-    prefill, decode = measure(prompts(a.rows, a.prompt, 2), a.new)
-    rate = a.rows * a.new / decode if a.new else a.rows * a.prompt / prefill
-    print(json.dumps({"rate": rate, "load_s": loaded, "peak_mb": memory("VmHWM") - BASE, "interpreter_mb": BASE, "version": version}))
+    figures = {}
+    for seed in (1, 2):  # the first is to warm up
+        more = prompts(a.rows, a.more, seed + 2) if a.more else None
+        prefill, decode, *turn = measure(prompts(a.rows, a.prompt, seed), a.new, more)
+        figures = {"rate": a.rows * a.new / decode if a.new else a.rows * a.prompt / prefill, **({"turn_s": turn[0]} if turn else {})}
+    print(json.dumps({**figures, "load_s": loaded, "peak_mb": memory("VmHWM") - BASE, "interpreter_mb": BASE, "version": version}))

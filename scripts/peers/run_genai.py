@@ -14,7 +14,7 @@ def load(model, threads, rows, tokens):
     m = og.Model(config)
     tokenizer = og.Tokenizer(m)
 
-    def measure(ids, new):
+    def measure(ids, new, more):
         p = og.GeneratorParams(m)
         # min_length keeps ends of text from being chosen; the cache is as long as needed and shared between past and present
         p.set_search_options(do_sample=False, batch_size=rows, max_length=tokens, min_length=tokens)
@@ -25,7 +25,12 @@ def load(model, threads, rows, tokens):
         first = time.perf_counter()
         for _ in range(new):
             g.generate_next_token()
-        return first - t, time.perf_counter() - first
+        end = time.perf_counter()
+        if more is None:
+            return first - t, end - first
+        g.append_tokens(np.ascontiguousarray(more[0], np.int32))
+        g.generate_next_token()
+        return first - t, end - first, time.perf_counter() - end
 
     measure.keep = tokenizer
     return measure

@@ -37,7 +37,7 @@ def load(model, threads, rows, tokens):
             raise RuntimeError(f"llama.cpp: llama_decode of {len(items)} tokens gave {code}")
         return [int(np.ctypeslib.as_array(llama.llama_get_logits_ith(c, i), (vocab,)).argmax()) for i, item in enumerate(items) if item[3]]
 
-    def measure(ids, new):
+    def measure(ids, new, more):
         llama.llama_memory_clear(llama.llama_get_memory(c), True)
         n = ids.shape[1]
         items = [(int(t), i, r, i == n - 1) for r, row in enumerate(ids) for i, t in enumerate(row)]
@@ -46,7 +46,12 @@ def load(model, threads, rows, tokens):
         first = time.perf_counter()
         for i in range(new):
             last = decode([(token, n + i, row, True) for row, token in enumerate(last)])
-        return first - t, time.perf_counter() - first
+        end = time.perf_counter()
+        if more is None:
+            return first - t, end - first
+        turn = [last[0], *(int(t) for t in more[0])]  # the answer's last token was not read yet
+        decode([(token, n + new + i, 0, i == len(turn) - 1) for i, token in enumerate(turn)])
+        return first - t, end - first, time.perf_counter() - end
 
     return measure
 

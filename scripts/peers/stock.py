@@ -13,6 +13,7 @@ REQUIREMENTS = {
     "gguf": "requirements/gguf.txt", "export": "requirements/export.txt", "export-a": "../fixtures/requirements-a.txt",
 }
 INT4 = ["--weight-format", "int4", "--sym", "--group-size", "128", "--group-size-fallback", "adjust", "--ratio", "1.0", "--all-layers"]
+EMBEDDED = os.path.join(HERE, "..", "..", "engine", "tiny", "model")  # the size "embedded": our program's own model
 SIZES = ("tiny", "0.5b", "1.5b")
 FILES = {"q4_0.gguf": "", "ov-int4": "openvino_model.xml", "b-int4": "genai_config.json", "b-int4-prune": "genai_config.json"}  # others: config.json
 
@@ -68,6 +69,8 @@ class Stock:
         return self.once(f"model {size}-{kind}", lambda: self.find(size, kind) or self.make(size, kind))
 
     def find(self, size, kind):
+        if size == "embedded" and kind.startswith("b-int4"):
+            return os.path.normpath(EMBEDDED)
         for folder in self.folders:
             path = os.path.join(folder, f"{size}-{kind}")
             if os.path.exists(os.path.join(path, FILES.get(kind, "config.json")) if FILES.get(kind) != "" else path):
