@@ -102,7 +102,7 @@ clean: ## remove all that was built (downloads stay in the user's cache folder)
 	@find $(build) -mindepth 1 -maxdepth 1 ! -name package -exec rm -rf {} +
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1	/p' $(lastword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "make %-9s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1	/p' $(lastword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "make %-11s %s\n", $$1, $$2 }'
 
 # The tools are looked for before the first configuration, all at once.
 $(build)/cmake/CMakeCache.txt:
