@@ -73,6 +73,7 @@ type Model struct {
 	runner    *runner
 	turn      chan struct{} // holds one token: who takes it may use runner and session
 	closed    chan struct{}
+	named     func() (string, error) // what a saved cache must have been computed with
 }
 
 // Open opens the model in folder dir.
@@ -141,6 +142,7 @@ func prepareModel(env *ort.Env, files model.Files, o Options) (*Model, error) {
 	if m.threads <= 0 {
 		m.threads = sys.ReadCPU().Threads()
 	}
+	m.named = m.identity(files, o)
 	if err := m.planKernels(files, o); err != nil {
 		return nil, err
 	}

@@ -210,6 +210,11 @@ func (r *runner) Keep(n int) error {
 	return nil
 }
 
+// adopt makes ids the tokens of the single row, whose keys and values the cache was given.
+func (r *runner) adopt(ids []int32) {
+	r.lengths[0], r.held = len(ids), append(r.held[:0], ids...)
+}
+
 // Feed appends ids to the single row, in chunks so that it can be cancelled, and gives the logits of the last one.
 func (r *runner) Feed(ctx context.Context, ids []int32) (sample.Logits, error) {
 	if err := r.fits(ids); err != nil {

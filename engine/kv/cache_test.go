@@ -1,6 +1,9 @@
 package kv
 
 import (
+	"bytes"
+	"errors"
+	"io"
 	"slices"
 	"testing"
 
@@ -174,4 +177,83 @@ func TestSharedRowsAreViews(t *testing.T) {
 	if _, err := open(t, swapped(false)).Row(0); err == nil {
 		t.Error("a row of a cache that is not shared was taken")
 	}
+}
+
+// What one cache writes another reads, whatever its kind and capacity: only the tokens asked for, and those exactly.
+func TestTokensAreWrittenAndRead(t *testing.T) {
+	for _, combined := range []bool{false, true} {
+		for _, kept := range []int{0, 1, 4, 6} {
+			from := open(t, swapped(combined))
+			fill(t, from, 5)
+			fill(t, from, 1) // in the other set
+			var written bytes.Buffer
+			if err := from.WriteTokens(&written, kept); err != nil {
+				t.Fatal(err)
+			}
+			p := from.Plan()
+			if want := p.Tensors() * p.halves() * p.Heads * kept * p.HeadDim * p.Element; written.Len() != want {
+				t.Errorf("%d tokens are %d bytes, want %d", kept, written.Len(), want)
+			}
+			plan := swapped(combined)
+			plan.Capacity = 20
+			to := open(t, plan)
+			fill(t, to, 3)
+			if err := to.ReadTokens(bytes.NewReader(written.Bytes()), kept); err != nil {
+				t.Fatal(err)
+			}
+			want := []int{0, 1, 2, 3, 4, 5, 6, 7}
+			holds(t, to, 0, want[:kept])
+			fill(t, to, 8-kept)
+			holds(t, to, 0, want)
+
+			if combined {
+				continue
+			}
+			plan.Shared, plan.Capacity = true, 7
+			shared := open(t, plan)
+			if err := shared.ReadTokens(bytes.NewReader(written.Bytes()), kept); err != nil {
+				t.Fatal(err)
+			}
+			var again bytes.Buffer
+			if err := shared.WriteTokens(&again, kept); err != nil || !bytes.Equal(again.Bytes(), written.Bytes()) {
+				t.Errorf("%d tokens came back from a shared cache as other bytes (%v)", kept, err)
+			}
+			for i, v := range shared.Past() {
+				head := ort.View[float32](v)[plan.Capacity*plan.HeadDim:]
+				for token := range plan.Capacity {
+					if want := number(i, 0, 0, 1, token, 2); token < kept && head[token*plan.HeadDim+2] != want || token >= kept && head[token*plan.HeadDim+2] != 0 {
+						t.Errorf("tensor %d, head 1, token %d of %d: %v", i, token, kept, head[token*plan.HeadDim+2])
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestTokensThatCannotBeReadOrWritten(t *testing.T) {
+	rows := swapped(false)
+	rows.Rows = 2
+	c, many := open(t, swapped(false)), open(t, rows)
+	fill(t, c, 4)
+	var written bytes.Buffer
+	if err := c.WriteTokens(&written, 4); err != nil {
+		t.Fatal(err)
+	}
+	for name, err := range map[string]error{
+		"more than it holds":      c.WriteTokens(io.Discard, 5),
+		"fewer than none":         c.WriteTokens(io.Discard, -1),
+		"of several rows":         many.WriteTokens(io.Discard, 0),
+		"into several rows":       many.ReadTokens(bytes.NewReader(nil), 0),
+		"more than there is room": c.ReadTokens(bytes.NewReader(nil), 10),
+	} {
+		if err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	holds(t, c, 0, []int{0, 1, 2, 3})
+	if err := c.ReadTokens(bytes.NewReader(written.Bytes()[:written.Len()-1]), 4); !errors.Is(err, io.ErrUnexpectedEOF) || c.Length() != 0 {
+		t.Errorf("a short reader: %v, and %d tokens are held; want none", err, c.Length())
+	}
+	fill(t, c, 2)
+	holds(t, c, 0, []int{0, 1})
 }
