@@ -27,7 +27,7 @@ func commands() []command {
 		{"set", "[NAME VALUE]", "list settings, or change one; default resets it", (*Session).set, settingNames},
 		{"show", "[settings|system|model]", "show what was said, or one of these", (*Session).show, func(*Session) []string { return []string{"settings", "system", "model"} }},
 		{"clear", "", "forget what was said", (*Session).clear, nil},
-		{"save", "FILE", "write the conversation to a file", (*Session).save, nil},
+		{"save", "FILE", "keep the conversation in a file, with what was computed for it", (*Session).save, nil},
 		{"load", "FILE", "go on with a conversation from a file", (*Session).load, nil},
 		{"retry", "", "ask the last question again", (*Session).retry, nil},
 		{"undo", "", "take back the last question and its answer", (*Session).undo, nil},

@@ -1,12 +1,9 @@
 package repl
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,11 +12,8 @@ import (
 
 	"github.com/google/renameio/v2"
 
-	"github.com/shammah/shammah-engine/engine/chat"
+	"github.com/shammah/shammah-engine/internal/session"
 )
-
-// fileBytesMax bounds a conversation that is read.
-const fileBytesMax = 64 << 20
 
 // save writes the conversation, whole or not at all.
 func (s *Session) save(_ context.Context, name string) error {
@@ -27,17 +21,14 @@ func (s *Session) save(_ context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	if err := e.Encode(s.Conversation); err != nil {
-		return fmt.Errorf("/save: %w", err)
-	}
-	if err := renameio.WriteFile(path, b.Bytes(), 0o600); err != nil {
+	err = s.Backend.Save(path, s.Conversation)
+	if err != nil && !errors.Is(err, session.ErrCache) {
 		return fmt.Errorf("/save: %w", err)
 	}
 	s.Output.Note(fmt.Sprintf("%d messages are in %s", len(s.Conversation.Turns), path))
+	if err != nil {
+		s.Output.Note(line(err))
+	}
 	return nil
 }
 
@@ -47,43 +38,16 @@ func (s *Session) load(_ context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.Open(path)
+	talk, err := session.Read(path)
 	if err != nil {
 		return fmt.Errorf("/load: %w", err)
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, fileBytesMax+1))
-	if err != nil {
-		return fmt.Errorf("/load: %w", err)
+	s.Conversation, s.unanswered, s.used = talk.Conversation, "", 0
+	s.Output.Note(fmt.Sprintf("%d messages from %s", len(talk.Turns), path))
+	if err := s.Backend.Restore(path); err != nil {
+		s.Output.Note(line(err))
 	}
-	if len(data) > fileBytesMax {
-		return fmt.Errorf("/load: %s has more than %d MiB", path, fileBytesMax>>20)
-	}
-	conversation, err := parseConversation(data)
-	if err != nil {
-		return fmt.Errorf("/load: read %s: %w", path, err)
-	}
-	s.Conversation, s.unanswered = conversation, ""
-	s.Output.Note(fmt.Sprintf("%d messages from %s", len(conversation.Turns), path))
 	return nil
-}
-
-func parseConversation(data []byte) (c chat.Conversation, err error) {
-	if err := json.Unmarshal(data, &c); err != nil {
-		return c, fmt.Errorf("not a conversation: %w", err)
-	}
-	if c.Turns == nil {
-		return c, errors.New(`not a conversation: expected an object with "turns"`)
-	}
-	for i, m := range c.Turns {
-		if want := [...]string{chat.User, chat.Assistant}[i%2]; m.Role != want {
-			return c, fmt.Errorf("message %d is of %q, expected %q: user and assistant take turns", i+1, m.Role, want)
-		}
-	}
-	if len(c.Turns)%2 != 0 {
-		return c, errors.New("the last question has no answer; take it out of the file")
-	}
-	return c, nil
 }
 
 // place is the path that a user means.

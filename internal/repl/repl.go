@@ -32,6 +32,10 @@ type Backend interface {
 	SetMode(mode string) error
 	// Describe is lines about the model of this machine.
 	Describe() []string
+	// Save writes a conversation to a file, with what was computed for it. A session.ErrCache says that the latter was left out.
+	Save(path string, c chat.Conversation) error
+	// Restore takes up what was computed for the conversation in a file, or says why it will be computed again.
+	Restore(path string) error
 }
 
 // Question is what an answer is asked for.
@@ -69,8 +73,10 @@ type Options struct {
 	Settings     config.Generation
 	History      *History
 	Notices      *Notices
-	NoStatus     bool   // no status line
-	Abort        func() // called on a second Ctrl-C while an answer is being stopped: it is to end the process
+	NoStatus     bool // no status line
+
+	// Abort is called on a second Ctrl-C while an answer is being stopped, with what was said before it: it is to end the process.
+	Abort func(said chat.Conversation)
 }
 
 // Session is one conversation. It is not safe for concurrent use.
@@ -164,8 +170,9 @@ func open(text string) bool {
 
 // ask puts a question to the backend and keeps what is answered, whole or stopped.
 func (s *Session) ask(ctx context.Context, text string) error {
+	before := s.Conversation.Clone()
 	s.Conversation.Ask(text)
-	answer, stopped, err := s.answer(ctx)
+	answer, stopped, err := s.answer(ctx, before)
 	if answer == "" {
 		s.Conversation.Undo() // two questions in a row are no conversation
 		s.unanswered = text
@@ -189,18 +196,18 @@ func (s *Session) ask(ctx context.Context, text string) error {
 }
 
 // answer gets one answer and shows it as it comes. The first Ctrl-C stops it, a second one ends the process.
-func (s *Session) answer(ctx context.Context) (text string, stopped bool, err error) {
+func (s *Session) answer(ctx context.Context, before chat.Conversation) (text string, stopped bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	finished, interrupted := make(chan struct{}), make(chan bool, 1)
-	go func() { interrupted <- s.watch(cancel, finished) }()
+	go func() { interrupted <- s.watch(cancel, finished, before) }()
 	text, err = s.stream(ctx)
 	close(finished)
 	return text, <-interrupted, err
 }
 
 // watch says whether a Ctrl-C came before the answer was finished.
-func (s *Session) watch(stop func(), finished <-chan struct{}) bool {
+func (s *Session) watch(stop func(), finished <-chan struct{}, before chat.Conversation) bool {
 	select {
 	case <-s.Input.Interrupts():
 		stop()
@@ -209,7 +216,7 @@ func (s *Session) watch(stop func(), finished <-chan struct{}) bool {
 	}
 	select {
 	case <-s.Input.Interrupts():
-		s.Abort()
+		s.Abort(before)
 	case <-finished:
 	}
 	return true

@@ -93,13 +93,15 @@ func TestSecondCtrlCAborts(t *testing.T) {
 	}}
 	play(t, b, nil, func(s *scene) {
 		release = make(chan struct{})
+		s.session.Conversation.Ask("before")
+		s.session.Conversation.Answer("then")
 		s.typing("Hi", "\r", "\x03")
-		if s.aborted != 0 {
+		if len(s.aborted) != 0 {
 			t.Error("the first Ctrl-C ended the process")
 		}
 		s.typing("\x03")
-		if s.aborted != 1 {
-			t.Errorf("aborted %d times after the second Ctrl-C, want once", s.aborted)
+		if len(s.aborted) != 1 || len(s.aborted[0].Turns) != 2 {
+			t.Errorf("aborted with %v after the second Ctrl-C, want once with what was said before", s.aborted)
 		}
 		close(release)
 		s.typing("\x04")

@@ -31,7 +31,7 @@ func talk(t *testing.T, s *Session, lines ...string) (answers, notes string) {
 	return out.String(), problems.String()
 }
 
-func session(b *answers) *Session {
+func begun(b *answers) *Session {
 	return New(Options{Backend: b, Conversation: chat.Conversation{System: "Be brief."}})
 }
 
@@ -81,7 +81,7 @@ func TestCommands(t *testing.T) {
 		{"quotes in one line", []string{`"""a"""`}, nil, []string{"a", "You said: a"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := session(&answers{refuses: busy})
+			s := begun(&answers{refuses: busy})
 			_, notes := talk(t, s, c.lines...)
 			for _, want := range c.notes {
 				if !strings.Contains(notes, want) {
@@ -101,19 +101,19 @@ func TestCommands(t *testing.T) {
 
 func TestModesAndModels(t *testing.T) {
 	b := &answers{}
-	_, notes := talk(t, session(b), "/local", "/model qwen-1.5b")
+	_, notes := talk(t, begun(b), "/local", "/model qwen-1.5b")
 	if b.mode != "local" || !slices.Equal(b.used, []string{"qwen-1.5b"}) || !strings.Contains(notes, "answers: local") {
 		t.Errorf("mode %q, models %q, said %q", b.mode, b.used, notes)
 	}
 	b = &answers{refuses: errors.New("there is no API key")}
-	if _, notes := talk(t, session(b), "/claude"); b.mode != "" || !strings.Contains(notes, "✗ there is no API key") {
+	if _, notes := talk(t, begun(b), "/claude"); b.mode != "" || !strings.Contains(notes, "✗ there is no API key") {
 		t.Errorf("mode %q, said %q", b.mode, notes)
 	}
 }
 
 func TestSettingsReachTheBackend(t *testing.T) {
 	b := &answers{}
-	talk(t, session(b), "/set temperature 0.5", "/set top_k 3", "/set seed 18446744073709551615", "/set max_tokens 9", "/set stop the end",
+	talk(t, begun(b), "/set temperature 0.5", "/set top_k 3", "/set seed 18446744073709551615", "/set max_tokens 9", "/set stop the end",
 		"/set min_p 0.1", "/set min_p default", "/set top_p 7", "Hi")
 	g := b.asked[0].Settings
 	if *g.Temperature != 0.5 || *g.TopK != 3 || *g.Seed != 1<<64-1 || g.MaxTokens != 9 || !slices.Equal(g.Stop, []string{"the end"}) || g.MinP != nil || g.TopP != nil {
@@ -127,7 +127,7 @@ func TestSettingsReachTheBackend(t *testing.T) {
 func TestSaveAndLoad(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "talk.json")
-	one := session(&answers{})
+	one := begun(&answers{})
 	_, notes := talk(t, one, "Hi <b>", `"""a`, `b"""`, "/save "+path)
 	if !strings.Contains(notes, "4 messages are in "+path) {
 		t.Errorf("said %q", notes)
@@ -142,6 +142,26 @@ func TestSaveAndLoad(t *testing.T) {
 	}
 	if files, _ := os.ReadDir(dir); len(files) != 1 {
 		t.Errorf("%d files are left, want one", len(files))
+	}
+}
+
+// What was computed is a matter of the backend: where it cannot be kept or taken up, the conversation is, and a line says so.
+func TestSaveAndLoadWithACache(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "talk.session")
+	b := &answers{cache: func(io.Writer) error { return errors.New("no space left") }}
+	_, notes := talk(t, begun(b), "Hi", "/save "+path, "/clear", "/load "+path)
+	if !strings.Contains(notes, "2 messages are in "+path) || !strings.Contains(notes, "only what was said is kept") || strings.Contains(notes, "✗") {
+		t.Errorf("said %q", notes)
+	}
+	b.refuses = errors.New("it was saved with another model")
+	two := begun(b)
+	_, notes = talk(t, two, "/load "+path)
+	if !slices.Equal(b.restored, []string{path, path}) || !strings.Contains(notes, "2 messages from "+path) || !strings.Contains(notes, "another model") || len(two.Conversation.Turns) != 2 {
+		t.Errorf("restored %q, said %q", b.restored, notes)
+	}
+	_, notes = talk(t, begun(b), "/save "+path, "/load "+path)
+	if !strings.Contains(notes, "0 messages from "+path) {
+		t.Errorf("an empty conversation: said %q", notes)
 	}
 }
 
@@ -162,13 +182,13 @@ func TestLoadRefuses(t *testing.T) {
 		if err := os.WriteFile(path, []byte(c.data), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s := session(&answers{})
+		s := begun(&answers{})
 		_, notes := talk(t, s, "Hi", "/load "+path)
 		if !strings.Contains(notes, "✗ /load") || !strings.Contains(notes, c.want) || len(s.Conversation.Turns) != 2 {
 			t.Errorf("%s: said %q, want %q; %d turns", name, notes, c.want, len(s.Conversation.Turns))
 		}
 	}
-	if _, notes := talk(t, session(&answers{}), "/load "+filepath.Join(dir, "none"), "/load", "/save", "/save "+filepath.Join(dir, "no", "folder")); strings.Count(notes, "✗") != 4 {
+	if _, notes := talk(t, begun(&answers{}), "/load "+filepath.Join(dir, "none"), "/load", "/save", "/save "+filepath.Join(dir, "no", "folder")); strings.Count(notes, "✗") != 4 {
 		t.Errorf("said %q, want four failures", notes)
 	}
 }
@@ -176,7 +196,7 @@ func TestLoadRefuses(t *testing.T) {
 // What matters least leaves a status line that is too long; nothing is wider than the terminal.
 func TestStatusLine(t *testing.T) {
 	b := &answers{status: Status{Model: "Qwen2.5-1.5B-Instruct", Provider: "CPU", Mode: "local", Context: 4096, Used: 1_600_000_000, Free: 5_100_000_000}}
-	s := session(b)
+	s := begun(b)
 	s.count(&Done{By: "Qwen", Prompt: 1234, Generated: 567, Rate: 31.25, Context: 4096})
 	for width, want := range map[int]string{
 		140: "Qwen2.5-1.5B-Instruct · CPU · local · 1234 in 567 out · 31.2 tok/s · context 1801/4096 · 1.6 GB used 5.1 GB free",
@@ -208,7 +228,7 @@ func TestStatusLine(t *testing.T) {
 // Without an editor: prompts and notes beside the answers, the status line when it changes, no control sequences.
 func TestLines(t *testing.T) {
 	b := &answers{status: Status{Model: "tiny", Provider: "CPU"}}
-	out, notes := talk(t, session(b), "Hi")
+	out, notes := talk(t, begun(b), "Hi")
 	if out != "You said: Hi\n" {
 		t.Errorf("answered %q", out)
 	}

@@ -3,11 +3,15 @@ package repl
 import (
 	"context"
 	"errors"
+	"io"
 	"iter"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+
+	"github.com/shammah/shammah-engine/engine/chat"
+	"github.com/shammah/shammah-engine/internal/session"
 )
 
 // answers is a backend that says what a test wants.
@@ -19,6 +23,9 @@ type answers struct {
 	mode    string
 	used    []string
 	refuses error
+
+	cache    func(io.Writer) error // what Save keeps beside the conversation
+	restored []string
 }
 
 func (a *answers) Answer(ctx context.Context, q Question) iter.Seq2[Event, error] {
@@ -54,6 +61,15 @@ func (a *answers) SetMode(name string) error {
 }
 func (a *answers) Describe() []string { return []string{"model  scripted"} }
 
+func (a *answers) Save(path string, c chat.Conversation) error {
+	return session.Write(path, session.Talk{Conversation: c}, a.cache)
+}
+
+func (a *answers) Restore(path string) error {
+	a.restored = append(a.restored, path)
+	return a.refuses
+}
+
 // say is an answer in pieces.
 func say(pieces ...string) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
@@ -87,7 +103,7 @@ type scene struct {
 	session *Session
 	backend *answers
 	ended   chan error
-	aborted int
+	aborted []chat.Conversation
 }
 
 // play runs a scene in a bubble where time stands still, and checks that the conversation ends with want.
@@ -100,7 +116,7 @@ func play(t *testing.T, b *answers, want error, script func(s *scene)) {
 		s := &scene{t: t, vt: newVT(40, 12), backend: b, ended: make(chan error, 1)}
 		s.screen = NewScreen(s.vt.size)
 		out := &Output{Answers: s.vt, Notes: s.vt, Live: true, Width: func() int { return s.vt.width }}
-		s.session = New(Options{Input: s.screen, Output: out, Backend: b, Abort: func() { s.aborted++ }})
+		s.session = New(Options{Input: s.screen, Output: out, Backend: b, Abort: func(c chat.Conversation) { s.aborted = append(s.aborted, c) }})
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go func() { s.ended <- s.session.Run(ctx) }()
