@@ -28,11 +28,15 @@ func chatCommand() *cli.Command {
 		Description: "Until the model is ready Claude answers, if there is a key; otherwise the first answer waits for it.\n" +
 			"/help lists what can be typed. Lines on standard input are answered one after the other.",
 		Flags: append(append(modelFlags(), generationFlags()...),
-			&cli.StringFlag{Name: "router", Value: string(router.Auto), Usage: "who answers: `auto`, local or claude"}),
+			&cli.StringFlag{Name: "router", Value: string(router.Auto), Usage: "who answers: `auto`, local or claude"}, sessionFlag()),
 		OnUsageError: usageError,
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return fmt.Errorf("%w: chat takes no argument, found %q; `run` answers a prompt", errUsage, c.Args().First())
+			}
+			kept, err := beginSession(c)
+			if err != nil {
+				return err
 			}
 			settings, err := configured(c)
 			if err != nil {
@@ -42,13 +46,13 @@ func chatCommand() *cli.Command {
 			if err != nil {
 				return fmt.Errorf("%w: --router: %w", errUsage, err)
 			}
-			return converse(c, settings, mode, false)
+			return converse(c, settings, mode, false, kept)
 		},
 	}
 }
 
 // converse holds a conversation. It returns when the user leaves, after all that was begun has ended.
-func converse(c *cli.Context, settings *config.Settings, mode router.Mode, raw bool) error {
+func converse(c *cli.Context, settings *config.Settings, mode router.Mode, raw bool, kept *kept) error {
 	if err := checkFlags(c, raw); err != nil {
 		return err
 	}
@@ -69,30 +73,40 @@ func converse(c *cli.Context, settings *config.Settings, mode router.Mode, raw b
 		return err
 	}
 	defer remote.Close()
-	t := &talker{c: c, ctx: ctx, mode: mode, remote: remote, notices: notices, raw: raw}
+	t := &talker{c: c, ctx: ctx, mode: mode, remote: remote, notices: notices, raw: raw, kept: kept}
 	history := &repl.History{}
 	if input.Interactive() {
 		history = openHistory(settings, notices)
 		notices.Add("/help lists what can be typed. Ctrl-C stops an answer, Ctrl-D leaves.")
 	}
 	t.start(c.String("model"), nil)
-	err = repl.New(repl.Options{
+	said := chat.Conversation{System: c.String("system")}
+	if kept != nil && len(kept.talk.Turns) > 0 {
+		said.Turns = kept.talk.Clone().Turns
+		notices.Add(kept.tell() + "; /show lists them")
+		_ = t.Restore(kept.path) // it waits for the model, which is not there yet
+	}
+	s := repl.New(repl.Options{
 		Input: input, Output: output, Backend: t, History: history, Notices: notices, NoStatus: !settings.UI.Status,
-		Conversation: chat.Conversation{System: c.String("system")},
-		Abort: func() {
+		Conversation: said,
+		Abort: func(said chat.Conversation) {
+			keepErr := t.keep(said, false) // the model is still busy with the answer
 			closeTerminal()
+			_ = afterKeeping(problems, errInterrupted, keepErr)
 			os.Exit(exitInterrupted)
 		},
-	}).Run(ctx)
+	})
+	err = s.Run(ctx)
+	keepErr := t.keep(s.Conversation, true)
 	stop()
 	closeTerminal() // from here on Ctrl-C ends the process: what is being loaded can take its time to end
 	if closeErr := t.Close(); err == nil {
 		err = closeErr
 	}
 	if errors.Is(err, repl.ErrInterrupted) {
-		return errInterrupted
+		err = errInterrupted
 	}
-	return interrupted(err)
+	return afterKeeping(problems, interrupted(err), keepErr)
 }
 
 // checkFlags finds what is wrong with the command line before anything begins.

@@ -26,7 +26,7 @@ func runCommand() *cli.Command {
 		ArgsUsage: "[prompt]",
 		Description: "The prompt is the arguments, or standard input when it is not a terminal, or both: the arguments, then the input.\n" +
 			"On a terminal and without a prompt a conversation begins. The answer goes to standard output, all else to standard error.",
-		Flags:        append(append(modelFlags(), generationFlags()...), outputFlags()...),
+		Flags:        append(append(append(modelFlags(), generationFlags()...), outputFlags()...), sessionFlag()),
 		OnUsageError: usageError,
 		Action:       runAction,
 	}
@@ -47,10 +47,15 @@ type job struct {
 	request  engine.Request
 	system   string
 	raw      bool
+	kept     *kept // nil: nothing is kept
 	out, log io.Writer
 }
 
 func runAction(c *cli.Context) error {
+	kept, err := beginSession(c)
+	if err != nil {
+		return err
+	}
 	settings, err := configured(c)
 	if err != nil {
 		return err
@@ -68,7 +73,7 @@ func runAction(c *cli.Context) error {
 		return fmt.Errorf("%w: run: there is no prompt: give it as an argument or on standard input", errUsage)
 	}
 	if prompt == "" {
-		return talkAction(c, settings)
+		return talkAction(c, settings, kept)
 	}
 	ctx, stop := interruptible(c.Context)
 	defer stop()
@@ -80,26 +85,32 @@ func runAction(c *cli.Context) error {
 	if err := sampling(c, m.Spec(), &request); err != nil {
 		return err
 	}
-	j := &job{c: c, model: m, request: request, system: c.String("system"), raw: c.Bool("raw"), out: c.App.Writer, log: c.App.ErrWriter}
-	if m.Spec().Template == "" && !j.raw {
+	j := &job{c: c, model: m, request: request, system: c.String("system"), raw: c.Bool("raw"), kept: kept, out: c.App.Writer, log: c.App.ErrWriter}
+	switch {
+	case m.Spec().Template == "" && kept != nil:
+		return fmt.Errorf("run: --session needs a chat template, which %s does not have", m.Spec().Name)
+	case m.Spec().Template == "" && !j.raw:
 		fmt.Fprintf(j.log, "%s has no chat template: the prompt is continued as it is\n", m.Spec().Name)
 		j.raw = true
 	}
 	if j.raw && j.system != "" {
 		return fmt.Errorf("%w: run: --system needs a chat template, and the prompt goes to this model as it is", errUsage)
 	}
+	if kept != nil {
+		return j.goOn(ctx, prompt)
+	}
 	return j.once(ctx, prompt)
 }
 
 // talkAction is run without a prompt: a conversation with the model of this machine and nobody else.
-func talkAction(c *cli.Context, settings *config.Settings) error {
+func talkAction(c *cli.Context, settings *config.Settings, kept *kept) error {
 	ctx, stop := interruptible(c.Context)
 	_, err := findModel(ctx, c, c.String("model"))
 	stop()
 	if err != nil {
 		return interrupted(err)
 	}
-	return converse(c, settings, router.Local, c.Bool("raw"))
+	return converse(c, settings, router.Local, c.Bool("raw"), kept)
 }
 
 // readPrompt joins the arguments and, when it is not a terminal, standard input.
@@ -153,6 +164,11 @@ func (j *job) once(ctx context.Context, prompt string) error {
 		q.Messages = append(q.Messages, chat.Message{Role: "user", Content: prompt})
 	}
 	text, stats, err := j.answer(ctx, q)
+	return j.end(text, stats, err)
+}
+
+// end is what follows an answer: the object that --json asks for, and the command's error.
+func (j *job) end(text string, stats *engine.Stats, err error) error {
 	if j.c.Bool("json") && stats != nil {
 		return errors.Join(j.printJSON(text, stats, err), interrupted(err))
 	}
@@ -204,8 +220,12 @@ func (j *job) note(s *engine.Stats) {
 		fmt.Fprintf(j.log, "the context of %d tokens is full: the answer ends here (--context makes it larger)\n", j.model.Context())
 	}
 	if j.c.Bool("stats") {
-		fmt.Fprintf(j.log, "prompt %d tokens, %.1f tok/s · first token %.0f ms · answer %d tokens, %.1f tok/s · ended by %s · %s, %d threads\n",
-			s.PromptTokens, s.PrefillRate(), s.FirstToken.Seconds()*1e3, s.Generated, s.DecodeRate(), s.Finish, j.model.Provider(), j.model.Threads())
+		reused := ""
+		if s.Reused > 0 {
+			reused = fmt.Sprintf(" (%d were computed before)", s.Reused)
+		}
+		fmt.Fprintf(j.log, "prompt %d tokens%s, %.1f tok/s · first token %.0f ms · answer %d tokens, %.1f tok/s · ended by %s · %s, %d threads\n",
+			s.PromptTokens, reused, s.PrefillRate(), s.FirstToken.Seconds()*1e3, s.Generated, s.DecodeRate(), s.Finish, j.model.Provider(), j.model.Threads())
 	}
 }
 
@@ -216,6 +236,7 @@ type result struct {
 	Text            string  `json:"text"`
 	Finish          string  `json:"finish"`
 	PromptTokens    int     `json:"prompt_tokens"`
+	ReusedTokens    int     `json:"reused_tokens"` // of the prompt, computed before
 	GeneratedTokens int     `json:"generated_tokens"`
 	FirstTokenMS    float64 `json:"first_token_ms"`
 	PrefillTPS      float64 `json:"prefill_tokens_per_second"`
@@ -226,7 +247,7 @@ type result struct {
 func (j *job) printJSON(text string, s *engine.Stats, err error) error {
 	r := result{
 		Model: j.model.Spec().Name, Provider: j.model.Provider(), Text: text, Finish: string(s.Finish),
-		PromptTokens: s.PromptTokens, GeneratedTokens: s.Generated, FirstTokenMS: s.FirstToken.Seconds() * 1e3,
+		PromptTokens: s.PromptTokens, ReusedTokens: s.Reused, GeneratedTokens: s.Generated, FirstTokenMS: s.FirstToken.Seconds() * 1e3,
 		PrefillTPS: s.PrefillRate(), DecodeTPS: s.DecodeRate(),
 	}
 	if err != nil {

@@ -24,9 +24,13 @@ type talker struct {
 	mode    router.Mode
 	remote  router.Remote
 	notices *repl.Notices
-	raw     bool // prompts go to the model as they are, without what was said before
-	plain   bool // it was said that this model has no template
+	kept    *kept // the session that the conversation is, nil: none
+	raw     bool  // prompts go to the model as they are, without what was said before
+	plain   bool  // it was said that this model has no template
 
+	name      string // of the model, as it was asked for
+	pending   string // the session whose cache waits for the model, "" none
+	refused   error  // why one was not taken up
 	machine   *bootstrap.Machine[*opened]
 	announced chan struct{} // closed when all was told about machine
 	dropped   int           // turns that did not fit at the last answer
@@ -34,6 +38,7 @@ type talker struct {
 
 // start begins to load a model and tells how it gets on.
 func (t *talker) start(name string, before func() error) {
+	t.name = name
 	t.machine = newLocal(t.c, name, before)
 	t.announced = make(chan struct{})
 	lines, announced := bootstrap.Announce(t.machine.Watch(t.ctx)), t.announced
@@ -156,6 +161,12 @@ func (t *talker) Answer(ctx context.Context, q repl.Question) iter.Seq2[repl.Eve
 		for p, err := range router.Answer(ctx, question) {
 			if first && err == nil {
 				first = false
+				if refused := t.refused; refused != nil {
+					t.refused = nil
+					if !yield(repl.Event{Note: oneLine(refused.Error())}, nil) {
+						return
+					}
+				}
 				if note := t.note(p, dropped); note != "" && !yield(repl.Event{Note: note}, nil) {
 					return
 				}
@@ -192,6 +203,7 @@ func (t *talker) wait(ctx context.Context, tell func(string) bool) bool {
 
 // request is what the model of this machine is asked: the conversation cut to its context, and the settings on top of the flags.
 func (t *talker) request(m *engine.Model, q repl.Question) (r engine.Request, dropped int, err error) {
+	t.refused = t.restore(m)
 	if r, err = generationRequest(t.c); err != nil {
 		return r, 0, err
 	}

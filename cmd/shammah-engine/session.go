@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/shammah/shammah-engine/engine"
+	"github.com/shammah/shammah-engine/engine/chat"
+	"github.com/shammah/shammah-engine/engine/decode"
+	"github.com/shammah/shammah-engine/internal/hub"
+	"github.com/shammah/shammah-engine/internal/session"
+)
+
+func sessionFlag() cli.Flag {
+	return &cli.StringFlag{Name: "session", Usage: "go on with the conversation in this `FILE`, and keep it there with what was computed for it"}
+}
+
+// kept is the session that --session names, as it was when the program began. Nil: none is.
+type kept struct {
+	path string
+	talk session.Talk
+}
+
+// beginSession reads the session before anything else is done: its model and its system message count where no flag names others.
+func beginSession(c *cli.Context) (*kept, error) {
+	path := c.String("session")
+	switch {
+	case !c.IsSet("session"):
+		return nil, nil
+	case path == "":
+		return nil, fmt.Errorf("%w: --session has no file name", errUsage)
+	case c.Bool("raw"):
+		return nil, fmt.Errorf("%w: %s: --session keeps a conversation, and --raw has none", errUsage, c.Command.Name)
+	}
+	talk, err := session.Begin(path)
+	if err != nil {
+		return nil, err
+	}
+	k := &kept{path, talk}
+	if talk.Turns == nil { // it begins now
+		return k, nil
+	}
+	flags := map[string]string{"system": talk.System}
+	if talk.Model != "" && !c.IsSet("model") {
+		flags["model"] = talk.Model
+		flags["variant"] = talk.Variant
+	}
+	for flag, value := range flags {
+		if c.IsSet(flag) {
+			continue
+		}
+		if err := c.Set(flag, value); err != nil {
+			return nil, fmt.Errorf("use %s for --%s: %w", path, flag, err)
+		}
+	}
+	return k, nil
+}
+
+// tell says what a conversation goes on with.
+func (k *kept) tell() string {
+	return fmt.Sprintf("%d messages from %s", len(k.talk.Turns), k.path)
+}
+
+// changed says whether there is something to keep that the file does not have.
+func (k *kept) changed(said chat.Conversation) bool {
+	return said.System != k.talk.System || !slices.Equal(said.Turns, k.talk.Turns)
+}
+
+// modelTitle is how a session names a model: a folder by its whole path, so that it is found from everywhere.
+func modelTitle(c *cli.Context, name string) string {
+	dir, err := hub.Resolve(name, hubEnv(c))
+	if err != nil {
+		return name
+	}
+	given, err := os.Stat(name)
+	found, foundErr := os.Stat(dir)
+	if path, absErr := filepath.Abs(name); err == nil && foundErr == nil && absErr == nil && os.SameFile(given, found) {
+		return path
+	}
+	return name
+}
+
+// saveCache writes what m holds of messages. It may do so after whoever asked has been interrupted.
+func saveCache(ctx context.Context, m *engine.Model, messages []chat.Message, w io.Writer) error {
+	if m.Spec().Template == "" || len(messages) == 0 {
+		return nil
+	}
+	ids, err := m.Encode(engine.Request{Messages: messages, Overflow: decode.OverflowTruncate}) // without a limit: only their beginning counts
+	if err == nil {
+		_, err = m.Save(context.WithoutCancel(ctx), w, ids)
+	}
+	return err
+}
+
+// restoreCache takes up what the session at path has for m. The error says why all will be computed again.
+func restoreCache(ctx context.Context, m *engine.Model, path string) error {
+	r, err := session.Cache(path)
+	if errors.Is(err, io.EOF) {
+		return nil // it has nothing but what was said
+	}
+	if err == nil {
+		defer r.Close()
+		_, err = m.Restore(ctx, r)
+	}
+	if err != nil {
+		return fmt.Errorf("what was computed for %s cannot be used, it is computed again: %w", path, err)
+	}
+	return nil
+}
+
+// goOn answers a prompt as the next question of a session, and keeps what is said, stopped or whole.
+func (j *job) goOn(ctx context.Context, prompt string) error {
+	said := j.kept.talk.Clone()
+	said.System = j.system
+	if len(said.Turns) > 0 {
+		fmt.Fprintln(j.log, j.kept.tell())
+		if err := restoreCache(ctx, j.model, j.kept.path); err != nil {
+			fmt.Fprintln(j.log, oneLine(err.Error()))
+		}
+	}
+	said.Ask(prompt)
+	q, dropped, err := j.request, 0, error(nil)
+	if q.Messages = said.Messages(); !j.c.IsSet("overflow") {
+		if q.Messages, dropped, err = fit(j.model, q.Messages, q); err != nil {
+			return err
+		}
+	}
+	if dropped > 0 {
+		fmt.Fprintf(j.log, "the %d oldest messages do not fit the context any more and are left out\n", dropped)
+	}
+	text, stats, err := j.answer(ctx, q)
+	if text == "" {
+		return j.end(text, stats, err)
+	}
+	said.Answer(text)
+	told := append(q.Messages, said.Turns[len(said.Turns)-1])
+	talk := session.Talk{Model: modelTitle(j.c, j.c.String("model")), Variant: j.c.String("variant"), Conversation: said}
+	keepErr := session.Write(j.kept.path, talk, func(w io.Writer) error { return saveCache(ctx, j.model, told, w) })
+	return afterKeeping(j.log, j.end(text, stats, err), keepErr)
+}
+
+// afterKeeping is err, or else that a session could not be kept. What only costs time later, or comes beside another failure, is told and no more.
+func afterKeeping(log io.Writer, err, keepErr error) error {
+	switch {
+	case keepErr == nil:
+		return err
+	case err == nil && !errors.Is(keepErr, session.ErrCache):
+		return keepErr
+	}
+	fmt.Fprintln(log, oneLine(keepErr.Error()))
+	return err
+}
+
+// Save keeps a conversation, with what the model of this machine has computed for it.
+func (t *talker) Save(path string, said chat.Conversation) error {
+	talk := t.talk(said)
+	m, ready := t.machine.Model()
+	if !ready || t.raw {
+		return session.Write(path, talk, nil)
+	}
+	return session.Write(path, talk, func(w io.Writer) error {
+		messages := said.Messages()
+		if !t.c.IsSet("overflow") {
+			var err error
+			if messages, _, err = fit(m.Model, messages, engine.Request{}); err != nil {
+				return nil // the model was never told so much
+			}
+		}
+		return saveCache(t.ctx, m.Model, messages, w)
+	})
+}
+
+// Restore takes up what was computed for the conversation in a file: at once, or when the model is ready and asked.
+func (t *talker) Restore(path string) error {
+	t.pending = path
+	if m, ready := t.machine.Model(); ready {
+		return t.restore(m.Model)
+	}
+	return nil
+}
+
+// restore takes up what waits for the model.
+func (t *talker) restore(m *engine.Model) error {
+	path := t.pending
+	if path == "" {
+		return nil
+	}
+	t.pending = ""
+	return restoreCache(t.ctx, m, path)
+}
+
+// keep writes the session, if there is one and something was said; with what was computed for it, or without.
+func (t *talker) keep(said chat.Conversation, computed bool) error {
+	switch {
+	case t.kept == nil || !t.kept.changed(said):
+		return nil
+	case computed:
+		return t.Save(t.kept.path, said)
+	}
+	return session.Write(t.kept.path, t.talk(said), nil)
+}
+
+func (t *talker) talk(said chat.Conversation) session.Talk {
+	return session.Talk{Model: modelTitle(t.c, t.name), Variant: t.c.String("variant"), Conversation: said}
+}
