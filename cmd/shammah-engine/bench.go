@@ -25,15 +25,15 @@ func benchCommand() *cli.Command {
 		Usage: "measure how fast a model reads and writes",
 		Description: "Each test is run once to warm up, then -r times; the table shows medians and standard deviations.\n" +
 			"ppN reads a prompt of N tokens, tgN writes N tokens, bN for N rows at once (the rate is that of all together), @ dN with N tokens in the\n" +
-			"cache before, pgN,M reads N and writes M, turn2 is the time until a second answer in a conversation begins, copy writes what the prompt\n" +
-			"repeats, load opens the model (with its tokenizer only if copy is measured too). Several values: -p 128 -p 512.",
+			"cache before, pgN,M reads N and writes M, turn2 is the time until a second answer in a conversation begins, saved the time to\n" +
+			"take that conversation up from a file, copy writes what the prompt repeats, load opens the model (with its tokenizer only if copy is measured too). Several values: -p 128 -p 512.",
 		Flags: append(modelFlags(),
 			&cli.IntSliceFlag{Name: "prompt", Aliases: []string{"p"}, Usage: "read prompts of `N` tokens (repeatable; 0 is none)", DefaultText: "512 if no other test is named"},
 			&cli.IntSliceFlag{Name: "generate", Aliases: []string{"n"}, Usage: "write `N` tokens (repeatable; 0 is none)", DefaultText: "128 if no other test is named"},
 			&cli.IntSliceFlag{Name: "depth", Aliases: []string{"d"}, Value: cli.NewIntSlice(0), Usage: "write with `N` tokens in the cache before (repeatable)"},
 			&cli.IntSliceFlag{Name: "batch", Aliases: []string{"b"}, Value: cli.NewIntSlice(1), Usage: "write `N` rows at once (repeatable)"},
 			&cli.StringSliceFlag{Name: "pg", Usage: "read and then write `N,M` tokens, as one rate (repeatable)"},
-			&cli.StringSliceFlag{Name: "test", Usage: "the test of that `NAME`, as the table has it: load, turn2, copy, \"pp512 @ d1024\" (repeatable)"},
+			&cli.StringSliceFlag{Name: "test", Usage: "the test of that `NAME`, as the table has it: load, turn2, saved, copy, \"pp512 @ d1024\" (repeatable)"},
 			&cli.IntFlag{Name: "repetitions", Aliases: []string{"r"}, Value: 5, Usage: "measure each test `N` times"},
 			&cli.BoolFlag{Name: "roofline", Usage: "measure how fast this machine reads memory, and say what share of that limit writing reaches"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "md", Usage: "`FORMAT`: " + strings.Join(bench.Formats(), ", ")},

@@ -12,8 +12,8 @@ import (
 
 func TestBenchTable(t *testing.T) {
 	got := command(t, "", "bench", "--model", fixture(t, "b-fp32"), "-p", "8", "-p", "16", "-n", "4", "-d", "0", "-d", "8", "-b", "1", "-b", "2", "--pg", "8,4",
-		"--test", "load", "--test", "turn2 @ d30", "--test", "copy", "-r", "2", "-t", "1")
-	for _, want := range []string{" pp8 |", " pp16 |", " tg4 |", " tg4 b2 |", " tg4 @ d8 |", " tg4 b2 @ d8 |", " pg8,4 |", " turn2 @ d30 |", " copy |", " load |", "load "} {
+		"--test", "load", "--test", "turn2 @ d30", "--test", "saved @ d30", "--test", "copy", "-r", "2", "-t", "1")
+	for _, want := range []string{" pp8 |", " pp16 |", " tg4 |", " tg4 b2 |", " tg4 @ d8 |", " tg4 b2 @ d8 |", " pg8,4 |", " turn2 @ d30 |", " saved @ d30 |", " copy |", " load |", "load "} {
 		if !strings.Contains(got.out, want) {
 			t.Errorf("the table lacks %q:\n%s%s", want, got.out, got.problems)
 		}

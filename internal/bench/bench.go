@@ -7,8 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"time"
 
@@ -20,6 +22,8 @@ import (
 type Generator interface {
 	Generate(ctx context.Context, q engine.Request) iter.Seq2[engine.Token, error]
 	GenerateBatch(ctx context.Context, requests []engine.Request) iter.Seq2[decode.RowToken, error]
+	Save(ctx context.Context, w io.Writer, prompt []int32) (tokens int, err error)
+	Restore(ctx context.Context, r io.Reader) (tokens int, err error)
 }
 
 // Bench is what all tests of a run have in common.
@@ -122,7 +126,7 @@ type measured struct {
 
 func (b Bench) measure(ctx context.Context, t Test) (measured, error) {
 	switch {
-	case t.Kind == Turn2:
+	case t.again():
 		return b.turn2(ctx, t)
 	case t.Kind == Copy:
 		return b.copyPassage(ctx, t)
@@ -152,16 +156,46 @@ func (b Bench) readDeep(ctx context.Context, t Test) (measured, error) {
 	return measured{value: s.stats.PrefillRate(), first: milliseconds(s.stats.FirstToken), reused: s.stats.Reused}, err
 }
 
-// turn2 asks a question, and another one after the answer.
+// turn2 asks a question, and another one after the answer; Saved puts what was computed into a file between them.
 func (b Bench) turn2(ctx context.Context, t Test) (measured, error) {
 	all := b.ids(t.Depth + t.Prompt)
 	s, err := b.one(ctx, cold(all[:t.Depth], turnAnswer))
 	if err != nil {
 		return measured{}, err
 	}
+	var taken time.Duration
+	if t.Kind == Saved {
+		if taken, err = b.saveAndRestore(ctx); err != nil {
+			return measured{}, err
+		}
+	}
 	s, err = b.one(ctx, warm(slices.Concat(all[:t.Depth], s.ids, all[t.Depth:]), 1))
-	first := milliseconds(s.stats.FirstToken)
-	return measured{value: first, first: first, reused: s.stats.Reused}, err
+	m := measured{value: milliseconds(s.stats.FirstToken), first: milliseconds(s.stats.FirstToken), reused: s.stats.Reused}
+	if t.Kind == Saved {
+		m.value = milliseconds(taken)
+	}
+	return m, err
+}
+
+// saveAndRestore puts what the model holds into a file, has the model hold something else, and measures how long it takes to go back.
+func (b Bench) saveAndRestore(ctx context.Context) (took time.Duration, err error) {
+	f, err := os.CreateTemp("", "shammah-bench-")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	if _, err := b.Model.Save(ctx, f, nil); err != nil {
+		return 0, err
+	}
+	if _, err := b.one(ctx, cold(b.ids(2)[1:], 1)); err != nil {
+		return 0, err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	_, err = b.Model.Restore(ctx, f)
+	return time.Since(start), err
 }
 
 // copyPassage has the model go on with a prompt that repeats one passage, which a trained model continues by repeating it.

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"io"
 	"iter"
 	"math"
 	"slices"
@@ -18,7 +19,10 @@ import (
 type fake struct {
 	asked []engine.Request
 	held  []int32
+	saved []int32
 	err   error
+
+	saveErr, restoreErr error
 }
 
 const period = 64 // of what a prompt repeats
@@ -71,6 +75,21 @@ func (f *fake) GenerateBatch(_ context.Context, requests []engine.Request) iter.
 			}
 		}
 	}
+}
+
+func (f *fake) Save(_ context.Context, w io.Writer, _ []int32) (int, error) {
+	f.saved = f.held
+	_, err := w.Write([]byte("saved"))
+	return len(f.held), errors.Join(err, f.saveErr)
+}
+
+func (f *fake) Restore(_ context.Context, r io.Reader) (int, error) {
+	data, err := io.ReadAll(r)
+	if string(data) != "saved" {
+		err = errors.Join(err, errors.New("another file"))
+	}
+	f.held = f.saved
+	return len(f.held), errors.Join(err, f.restoreErr)
 }
 
 // passage is a period of tokens that differ.
@@ -131,6 +150,7 @@ func TestRunSaysWhatWasReusedAndCopied(t *testing.T) {
 	}{
 		{Test{Prompt: 20, Depth: 100}, 100, 0},
 		{Test{Kind: Turn2, Prompt: 32, Depth: 200}, 215, 0}, // the answer's last token is not in the cache yet
+		{Test{Kind: Saved, Prompt: 32, Depth: 200}, 215, 0},
 		{Test{Kind: Copy, Prompt: 336, Generate: 128}, 0, 1},
 		{Test{Prompt: 20}, 0, 0},
 	} {
@@ -167,6 +187,11 @@ func TestFailuresOfTheModel(t *testing.T) {
 			t.Errorf("%s: a failing model gave %v, want its error", test, err)
 		}
 	}
+	for _, f := range []*fake{{saveErr: broken}, {restoreErr: broken}} {
+		if _, err := (Bench{Model: f, Vocab: 10, Repetitions: 1, Peak: peak42}).Run(t.Context(), Test{Kind: Saved, Prompt: 1, Depth: 2}); !errors.Is(err, broken) {
+			t.Errorf("a model that cannot be saved gave %v, want its error", err)
+		}
+	}
 	b := Bench{Repetitions: 2, Peak: peak42}
 	if _, err := b.Load(t.Context(), func() (func() error, error) { return nil, broken }); !errors.Is(err, broken) {
 		t.Errorf("a model that cannot be opened gave %v, want its error", err)
@@ -201,6 +226,8 @@ func TestParse(t *testing.T) {
 		"pp512 @ d1024":  {Prompt: 512, Depth: 1024},
 		"load":           {Kind: Load},
 		"turn2":          {Kind: Turn2, Prompt: 32, Depth: 1000},
+		"saved":          {Kind: Saved, Prompt: 32, Depth: 1000},
+		"saved @ d100":   {Kind: Saved, Prompt: 32, Depth: 100},
 		"turn2 @ d100":   {Kind: Turn2, Prompt: 32, Depth: 100},
 		"copy":           {Kind: Copy, Prompt: 336, Generate: 128},
 		"pp0":            {},

@@ -23,6 +23,7 @@ const (
 	Plain Kind = ""
 	Load  Kind = "load"  // opens the model
 	Turn2 Kind = "turn2" // asks again in a conversation of Depth tokens: the time until its answer begins
+	Saved Kind = "saved" // the same in another process: the time to take the conversation's keys and values up from a file
 	Copy  Kind = "copy"  // writes what the prompt repeats, as an edit or a quotation does
 )
 
@@ -58,19 +59,19 @@ func (t Test) String() string {
 	if t.Rows > 1 {
 		s += fmt.Sprintf(" b%d", t.Rows)
 	}
-	if t.Depth > 0 && (t.Kind != Turn2 || t.Depth != turnFirst) {
+	if t.Depth > 0 && (!t.again() || t.Depth != turnFirst) {
 		s += fmt.Sprintf(" @ d%d", t.Depth)
 	}
 	return s
 }
 
-var notation = regexp.MustCompile(`^(?:pp(\d+)|tg(\d+)|pg(\d+),(\d+)|load|turn2|copy)(?: b(\d+))?(?: ?@ ?d(\d+))?$`)
+var notation = regexp.MustCompile(`^(?:pp(\d+)|tg(\d+)|pg(\d+),(\d+)|load|turn2|saved|copy)(?: b(\d+))?(?: ?@ ?d(\d+))?$`)
 
 // Parse reads what String writes; spaces around @ may be left out.
 func Parse(name string) (t Test, err error) {
 	m := notation.FindStringSubmatch(name)
 	if m == nil {
-		return t, fmt.Errorf("bench: read test %q: expected such as pp512, tg128, pg512,128, tg128 b8 @ d4096, load, turn2 or copy", name)
+		return t, fmt.Errorf("bench: read test %q: expected such as pp512, tg128, pg512,128, tg128 b8 @ d4096, load, turn2, saved or copy", name)
 	}
 	number := func(texts ...string) (n int) {
 		for _, text := range texts {
@@ -85,8 +86,8 @@ func Parse(name string) (t Test, err error) {
 	t = Test{Prompt: number(m[1], m[3]), Rows: number(m[5]), Depth: number(m[6])}
 	t.Generate = number(m[2], m[4])
 	switch {
-	case strings.HasPrefix(name, string(Turn2)):
-		t.Kind, t.Prompt = Turn2, turnSecond
+	case strings.HasPrefix(name, string(Turn2)), strings.HasPrefix(name, string(Saved)):
+		t.Kind, t.Prompt = Kind(name[:len(Turn2)]), turnSecond
 		if t.Depth == 0 {
 			t.Depth = turnFirst
 		}
@@ -110,8 +111,8 @@ func (t Test) check() error {
 		return fmt.Errorf("bench: read test %q: %d rows, expected at most %d", t, t.Rows, RowsMax)
 	case t.Rows > 1 && (t.Kind != Plain || t.Prompt > 0):
 		return fmt.Errorf("bench: read test %q: only tgN is measured with several rows", t)
-	case t.Depth > 0 && t.Kind != Turn2 && (t.Kind != Plain || t.Prompt > 0 && t.Generate > 0):
-		return fmt.Errorf("bench: read test %q: only ppN, tgN and turn2 have a depth", t)
+	case t.Depth > 0 && !t.again() && (t.Kind != Plain || t.Prompt > 0 && t.Generate > 0):
+		return fmt.Errorf("bench: read test %q: only ppN, tgN, turn2 and saved have a depth", t)
 	}
 	return nil
 }
@@ -121,7 +122,7 @@ func (t Test) Tokens() int {
 	switch {
 	case t.Kind == Load:
 		return 0
-	case t.Kind == Turn2:
+	case t.again():
 		return t.Depth + turnAnswer + t.Prompt + 1
 	case t.Generate == 0:
 		return t.Depth + t.Prompt + 1
@@ -129,9 +130,12 @@ func (t Test) Tokens() int {
 	return max(t.Depth+t.Prompt, 1) + t.Generate + 1
 }
 
+// again says whether the test goes on with a conversation.
+func (t Test) again() bool { return t.Kind == Turn2 || t.Kind == Saved }
+
 // unit is what the samples are in.
 func (t Test) unit() string {
-	if t.Kind == Load || t.Kind == Turn2 {
+	if t.Kind == Load || t.again() {
 		return UnitMS
 	}
 	return UnitRate
