@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -98,4 +99,41 @@ func ExampleModel_GenerateBatch() {
 	// The capital of France is Paris.
 	// The capital of Japan is Tokyo.
 	// The capital of Italy is Rome.
+}
+
+// What was computed for a prompt is kept, here in memory, and taken up by another model of the same files.
+func ExampleModel_Save() {
+	env, err := ort.Open(ort.Options{Library: library})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer env.Close()
+	request := engine.Request{Prompt: "Tell me a story about a fox.", MaxTokens: 1}
+	var kept bytes.Buffer
+	for _, run := range []string{"first", "second"} {
+		model, err := engine.OpenFS(env, tiny.FS(), engine.Options{})
+		if err != nil {
+			log.Fatal(err)
+		}
+		if run == "second" {
+			if _, err := model.Restore(context.Background(), &kept); err != nil {
+				log.Print(err) // refused: all is computed again
+			}
+		}
+		for token, err := range model.Generate(context.Background(), request) {
+			if err != nil {
+				log.Fatal(err)
+			}
+			if token.Stats != nil {
+				fmt.Println(run, "computes", token.Stats.PromptTokens-token.Stats.Reused, "of", token.Stats.PromptTokens, "tokens")
+			}
+		}
+		if _, err := model.Save(context.Background(), &kept, nil); err != nil {
+			log.Fatal(err)
+		}
+		model.Close()
+	}
+	// Output:
+	// first computes 8 of 8 tokens
+	// second computes 1 of 8 tokens
 }

@@ -165,6 +165,7 @@ func (t *talker) Save(path string, said chat.Conversation) error {
 	if !ready || t.raw {
 		return session.Write(path, talk, nil)
 	}
+	_ = t.restore(m.Model) // nobody has asked the model yet: what waits for it is kept as well
 	return session.Write(path, talk, func(w io.Writer) error {
 		messages := said.Messages()
 		if !t.c.IsSet("overflow") {

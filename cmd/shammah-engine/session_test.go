@@ -128,6 +128,9 @@ func TestChatKeepsASession(t *testing.T) {
 	if got = say(t, []string{"/load " + copied, "What is a cat?", "/show"}, args...); got.code != 0 || !strings.Contains(got.problems, "2 messages from "+copied) || strings.Contains(got.problems, "computed again") {
 		t.Errorf("got %d, said %q", got.code, got.problems)
 	}
+	if got = say(t, []string{"And what is a dog?", "/stats", "/undo"}, args...); !strings.Contains(got.problems, " computed before)") {
+		t.Errorf("a question beside those that were kept: said %q", got.problems)
+	}
 	if got = say(t, []string{"/show"}, args...); !strings.Contains(got.problems, "4 messages from "+path) || !strings.Contains(got.problems, "> What is a cat?") {
 		t.Errorf("the next day: said %q", got.problems)
 	}

@@ -254,7 +254,7 @@ func (t *talker) done(p router.Piece) *repl.Done {
 		d.Why = p.Why
 	}
 	if s := p.Done.Local; s != nil {
-		d.Rate, d.FirstMS = s.DecodeRate(), s.FirstToken.Seconds()*1e3
+		d.Rate, d.FirstMS, d.Reused = s.DecodeRate(), s.FirstToken.Seconds()*1e3, s.Reused
 		if m, ok := t.machine.Model(); ok {
 			d.Context = m.Context()
 		}

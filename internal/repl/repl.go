@@ -57,6 +57,7 @@ type Done struct {
 	By        string  // who gave it
 	Why       string  // why not another one, "" when there was no choice
 	Prompt    int     // tokens
+	Reused    int     // tokens of the prompt that were computed before
 	Generated int     // tokens
 	Rate      float64 // tokens in a second, 0 unknown
 	FirstMS   float64 // to the first token

@@ -210,6 +210,11 @@ func TestStatusLine(t *testing.T) {
 			t.Errorf("%d columns:\ngot  %q\nwant %q", width, got, want)
 		}
 	}
+	s.count(&Done{By: "Qwen", Prompt: 10, Reused: 7})
+	if got := strings.Join(s.figures(), "\n"); !strings.Contains(got, "10 in (7 computed before), 0 out") {
+		t.Errorf("the figures are\n%s\nwithout what was computed before", got)
+	}
+	s.in -= 10
 	s.count(&Done{By: "claude-x", Why: "the mode is claude", Prompt: 1, Generated: 1})
 	if got, want := s.status(90), "Qwen2.5-1.5B-Instruct · CPU · local · 1235 in 568 out · by claude-x · 1.6 GB, 5.1 free"; got != want {
 		t.Errorf("after Claude's answer: got %q, want %q", got, want)

@@ -122,7 +122,11 @@ func (s *Session) figures() []string {
 		add("last answer", "none yet")
 	} else {
 		add("last answer", "by %s%s", d.By, because(d.Why))
-		add("tokens", "%d in, %d out; ended by %s", d.Prompt, d.Generated, d.Finish)
+		before := ""
+		if d.Reused > 0 {
+			before = fmt.Sprintf(" (%d computed before)", d.Reused)
+		}
+		add("tokens", "%d in%s, %d out; ended by %s", d.Prompt, before, d.Generated, d.Finish)
 		if d.Rate > 0 {
 			add("speed", "%.1f tokens a second, the first after %.0f ms", d.Rate, d.FirstMS)
 		}
