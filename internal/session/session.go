@@ -159,7 +159,7 @@ func Write(path string, t Talk, cache func(io.Writer) error) (err error) {
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
 	if err := e.Encode(t); err != nil {
-		return fmt.Errorf("session: write %s: %w", path, err)
+		return fmt.Errorf("session: write %s: %w", path, cause(err))
 	}
 	f, err := create(path)
 	if err != nil {
@@ -167,19 +167,19 @@ func Write(path string, t Talk, cache func(io.Writer) error) (err error) {
 	}
 	defer f.Cleanup()
 	if _, err := f.Write(text.Bytes()); err != nil {
-		return fmt.Errorf("session: write %s: %w", path, err)
+		return fmt.Errorf("session: write %s: %w", path, cause(err))
 	}
 	var cacheErr error
 	if cache != nil && !strings.EqualFold(filepath.Ext(path), ".json") {
 		if cacheErr = writeCache(f, cache); cacheErr != nil {
-			cacheErr = fmt.Errorf("session: write %s: only what was said is kept, %w: %w", path, ErrCache, cacheErr)
+			cacheErr = fmt.Errorf("session: write %s: only what was said is kept, %w: %w", path, ErrCache, cause(cacheErr))
 			if err := f.Truncate(int64(text.Len())); err != nil {
-				return fmt.Errorf("session: write %s: %w", path, err)
+				return fmt.Errorf("session: write %s: %w", path, cause(err))
 			}
 		}
 	}
 	if err := f.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("session: write %s: %w", path, err)
+		return fmt.Errorf("session: write %s: %w", path, cause(err))
 	}
 	return cacheErr
 }
