@@ -1,5 +1,9 @@
 // Package decode is the generation loop: prefill, then one token at a time, until an end of text, a stop string or a budget.
-// It works over three small interfaces and knows no native code, no file and no clock, so that a scripted model tests it.
+// It works over small interfaces and knows no native code, no file and no clock, so that a scripted model tests it.
+//
+// With a Proposer, single sequences are decoded speculatively: what is guessed to come is computed in the same run as the last token, and
+// the sampler draws each token from its own row, in order, as it would without. A guess that is the token that was drawn saves a run; at
+// the first that is not, the rest is forgotten. So every token, end and stop string is the same with and without. Batches do not speculate.
 package decode
 
 import (
@@ -88,6 +92,8 @@ type Stats struct {
 	PromptTokens int
 	Reused       int           // tokens of the prompt that the cache still held from the request before
 	Generated    int           // tokens that were given out; the end of text is not one of them
+	Proposed     int           // guesses that were computed
+	Accepted     int           // guesses that were right: runs that were saved
 	Prefill      time.Duration // computing the prompt, but for what was reused
 	FirstToken   time.Duration // from the request to its first token
 	Decode       time.Duration // from the first token to the last
@@ -128,18 +134,23 @@ type Request struct {
 	Overflow  Overflow
 	Cold      bool             // compute the whole prompt, whatever the model still holds
 	Now       func() time.Time // the caller's clock
+	Proposers []Proposer       // who guesses; they need a WideModel, and Generate alone asks them
 }
 
 // Generate runs the loop for one sequence. The sequence yields tokens and closes with one that carries Stats, beside the error if there is one.
 // Nothing is computed after the last token.
 func Generate(ctx context.Context, m Model, q Request) iter.Seq2[Token, error] {
 	return func(yield func(Token, error) bool) {
-		g := generation{sequence: newSequence(&q, m.Capacity()), ctx: ctx, model: m, start: q.Now()}
-		if err := g.fit(); err != nil {
+		g := generation{sequence: newSequence(&q, m.Capacity()), ctx: ctx, model: m, start: q.Now(), yield: yield}
+		err := g.fit()
+		if err == nil {
+			err = g.speculate(q.Proposers)
+		}
+		if err != nil {
 			yield(g.sequence.fail(err), err)
 			return
 		}
-		g.run(yield)
+		g.run()
 	}
 }
 
@@ -148,45 +159,83 @@ type generation struct {
 	*sequence
 	ctx   context.Context
 	model Model
+	yield func(Token, error) bool
 	start time.Time
+	first time.Time // when the first token was there
+
+	spec  *speculation // nil: one token a run
+	wide  WideModel    // model, where there is speculation
+	rows  [1]sample.Logits
+	fed   []int32 // of the last run
+	whole []int32 // all tokens, the last one not fed yet
 }
 
-func (g *generation) run(yield func(Token, error) bool) {
+func (g *generation) run() {
 	g.sampler.Prompt(g.prompt)
-	logits, err := g.prefill()
+	rows, err := g.prefill()
 	if err != nil {
-		yield(g.fail(err), err)
+		g.yield(g.fail(err), err)
 		return
 	}
-	now := g.now()
-	g.stats.Prefill = now.Sub(g.start)
-	one := make([]int32, 1)
-	first := now
+	g.first = g.now()
+	g.stats.Prefill = g.first.Sub(g.start)
+	var guess []int32
 	for {
-		token, done, err := g.next(logits)
-		now = g.now()
-		if g.stats.Generated == 1 && g.stats.FirstToken == 0 {
-			g.stats.FirstToken = now.Sub(g.start)
-			first = now
-		}
-		g.stats.Decode = now.Sub(first)
-		if err != nil {
-			yield(g.fail(err), err)
+		last, more := g.take(rows, guess)
+		if !more {
 			return
 		}
-		if token.ID >= 0 && !yield(token, nil) {
-			return
-		}
-		if done {
-			yield(g.last(), nil)
-			return
-		}
-		one[0] = token.ID
-		if logits, err = g.feed(one); err != nil {
-			yield(g.fail(err), err)
+		if rows, guess, err = g.step(last); err != nil {
+			g.yield(g.fail(err), err)
 			return
 		}
 	}
+}
+
+// take draws a token from each row, until one is not the guess that the next row was computed for, and has the model forget the guesses
+// that nothing was drawn from. more is false when the sequence has ended.
+func (g *generation) take(rows []sample.Logits, guess []int32) (last int32, more bool) {
+	i, before := 0, len(g.model.Held())-len(guess)
+	for {
+		if last, more = g.give(rows[i]); !more || i == len(guess) || guess[i] != last || g.ctx.Err() != nil {
+			break
+		}
+		i++
+		g.stats.Accepted++
+	}
+	if g.spec != nil {
+		g.spec.accepted(i)
+	}
+	if len(g.model.Held()) <= before+i { // nothing to forget, or all was after a fault
+		return last, more
+	}
+	if err := g.model.Keep(before + i); err != nil && more {
+		g.yield(g.fail(err), err)
+		return last, false
+	}
+	return last, more
+}
+
+// give draws a token and gives it out. more is false when it was the last one, or the caller has left.
+func (g *generation) give(logits sample.Logits) (id int32, more bool) {
+	token, done, err := g.next(logits)
+	now := g.now()
+	if g.stats.Generated == 1 && g.stats.FirstToken == 0 {
+		g.stats.FirstToken = now.Sub(g.start)
+		g.first = now
+	}
+	g.stats.Decode = now.Sub(g.first)
+	if err != nil {
+		g.yield(g.fail(err), err)
+		return -1, false
+	}
+	if token.ID >= 0 && !g.yield(token, nil) {
+		return token.ID, false
+	}
+	if done {
+		g.yield(g.last(), nil)
+	}
+	return token.ID, !done
 }
 
 // fail closes the sequence. What the model holds after a fault of its own is not trusted again.
@@ -198,14 +247,18 @@ func (g *generation) fail(err error) Token {
 }
 
 // prefill computes the prompt from where it parts from what the model holds. The last token is always computed: its logits are needed.
-func (g *generation) prefill() (sample.Logits, error) {
+func (g *generation) prefill() ([]sample.Logits, error) {
 	if !g.cold {
 		g.stats.Reused = min(commonPrefix(g.model.Held(), g.prompt), len(g.prompt)-1)
 	}
 	if err := g.model.Keep(g.stats.Reused); err != nil {
-		return sample.Logits{}, err
+		return nil, err
 	}
-	return g.feed(g.prompt[g.stats.Reused:])
+	rows, err := g.feed(g.prompt[g.stats.Reused:])
+	if err == nil && g.spec != nil {
+		err = g.spec.begin(g.ctx, g.prompt)
+	}
+	return rows, err
 }
 
 func commonPrefix(a, b []int32) int {
@@ -218,21 +271,22 @@ func commonPrefix(a, b []int32) int {
 	return n
 }
 
-// feed gives ids to the model, after making room where the request allows that.
-func (g *generation) feed(ids []int32) (sample.Logits, error) {
+// feed gives ids to the model, after making room where the request allows that, and gives the last one's logits.
+func (g *generation) feed(ids []int32) (rows []sample.Logits, err error) {
 	if err := g.ctx.Err(); err != nil {
-		return sample.Logits{}, err
+		return nil, err
 	}
 	held, capacity := g.model.Held(), g.model.Capacity()
 	if g.overflow == OverflowShift && len(held)+len(ids) > capacity {
 		kept := slices.Clone(held[len(held)-capacity/2:])
 		g.stats.Dropped += len(held) - len(kept)
 		if err := g.model.Keep(0); err != nil {
-			return sample.Logits{}, err
+			return nil, err
 		}
 		ids = append(kept, ids...)
 	}
-	return g.model.Feed(g.ctx, ids)
+	g.rows[0], err = g.model.Feed(g.ctx, ids)
+	return g.rows[:], err
 }
 
 // fit checks prompt and budget against the context, and drops what the request allows to drop.
