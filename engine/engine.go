@@ -50,6 +50,7 @@ type Options struct {
 	Kernels   Kernels        // who computes on the CPU; the zero value is our own kernels where they are right
 	HalfCache bool           // keys and values in float16: half the memory, and less to read at each token; only with our kernels
 	Force     bool           // open even if memory seems too small
+	Draft     *Model         // guesses for this one, which must have the same vocabulary; once this one is open, its Close closes both
 	NoText    bool           // no tokenizer and no template: requests carry Tokens and ask for TokensOnly
 	Log       zerolog.Logger
 }
@@ -71,6 +72,7 @@ type Model struct {
 	stepBytes int64
 	cache     *kv.Cache
 	runner    *runner
+	draft     *Model        // nil: none
 	turn      chan struct{} // holds one token: who takes it may use runner and session
 	closed    chan struct{}
 	named     func() (string, error) // what a saved cache must have been computed with
@@ -98,7 +100,15 @@ func open(env *ort.Env, fsys fs.FS, dir string, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return openFiles(env, files, o)
+	m, err := openFiles(env, files, o)
+	if err != nil || o.Draft == nil {
+		return m, err
+	}
+	if err := m.checkDraft(o.Draft); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	m.draft = o.Draft
+	return m, nil
 }
 
 // openFiles opens a model that was found: with our kernels where they are right, else with the runtime's.
@@ -306,6 +316,9 @@ func (m *Model) Close() error {
 	if m.session != nil {
 		errs = append(errs, m.session.Close())
 	}
+	if m.draft != nil {
+		errs = append(errs, m.draft.Close())
+	}
 	if m.template != nil {
 		m.template.Close()
 	}
@@ -360,4 +373,4 @@ func loadTokenizer(files model.Files) (*text.Tokenizer, error) {
 	return text.Parse(data)
 }
 
-var _ decode.Model = (*runner)(nil)
+var _ decode.WideModel = (*runner)(nil)

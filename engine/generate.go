@@ -40,13 +40,14 @@ type Request struct {
 	IgnoreEnd  bool // go on after an end of text, for measurements
 	Overflow   decode.Overflow
 	TokensOnly bool // leave Token.Text empty
+	Speculate  Speculate
 	Cold       bool // compute the whole prompt even if its beginning is still in the cache, for measurements
 }
 
 // Generate continues a request token by token. What the cache still holds of the request before is not computed again, where both begin
 // alike. The sequence closes with a Token that has Stats; an error comes beside it.
 // Cancelling ctx, or leaving the loop, ends the work within one step and leaves the model usable. Requests take turns: inside the loop,
-// another request to the same model, and its Close, would wait for ever.
+// another request to the same model or its draft, and its Close, would wait for ever.
 func (m *Model) Generate(ctx context.Context, q Request) iter.Seq2[Token, error] {
 	return func(yield func(Token, error) bool) {
 		fail := func(err error) {
@@ -69,6 +70,14 @@ func (m *Model) Generate(ctx context.Context, q Request) iter.Seq2[Token, error]
 		}
 		defer release()
 		m.runner.cancel = cancel
+		proposers, giveBack, err := m.proposers(ctx, q)
+		if err != nil {
+			fail(err)
+			return
+		}
+		defer giveBack()
+		defer m.runner.closeWide()
+		r.Proposers = proposers
 		for token, err := range decode.Generate(ctx, m.runner, r) {
 			if !yield(token, err) {
 				return
@@ -77,7 +86,7 @@ func (m *Model) Generate(ctx context.Context, q Request) iter.Seq2[Token, error]
 	}
 }
 
-// GenerateBatch continues several requests in the same steps. Each row's text is what the request alone would give.
+// GenerateBatch continues several requests in the same steps. Each row's text is what the request alone would give. Batches do not speculate.
 func (m *Model) GenerateBatch(ctx context.Context, requests []Request) iter.Seq2[decode.RowToken, error] {
 	return func(yield func(decode.RowToken, error) bool) {
 		fail := func(err error) {

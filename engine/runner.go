@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/shammah/shammah-engine/engine/decode"
 	"github.com/shammah/shammah-engine/engine/kv"
 	"github.com/shammah/shammah-engine/engine/model"
 	"github.com/shammah/shammah-engine/engine/sample"
@@ -13,7 +14,7 @@ import (
 )
 
 // rowsMax is how many tokens FeedRows takes at once.
-const rowsMax = 32
+const rowsMax = decode.RowsMax
 
 // runner feeds tokens to a session for rows sequences at once, over one cache. Everything that a step needs is made once:
 // a one-token step copies the ids, lengthens the mask by a new small value, and runs in place. It is not safe for concurrent use.
