@@ -26,8 +26,9 @@ func benchCommand() *cli.Command {
 		Description: "Each test is run once to warm up, then -r times; the table shows medians and standard deviations.\n" +
 			"ppN reads a prompt of N tokens, tgN writes N tokens, bN for N rows at once (the rate is that of all together), @ dN with N tokens in the\n" +
 			"cache before, pgN,M reads N and writes M, turn2 is the time until a second answer in a conversation begins, saved the time to\n" +
-			"take that conversation up from a file, copy writes what the prompt repeats, load opens the model (with its tokenizer only if copy is measured too). Several values: -p 128 -p 512.",
-		Flags: append(modelFlags(),
+			"take that conversation up from a file, copy writes what the prompt repeats (with speculation, unless that is off; no other test\n" +
+			"speculates), load opens the model (with its tokenizer only if copy is measured too). Several values: -p 128 -p 512.",
+		Flags: append(append(modelFlags(), speculationFlags()...),
 			&cli.IntSliceFlag{Name: "prompt", Aliases: []string{"p"}, Usage: "read prompts of `N` tokens (repeatable; 0 is none)", DefaultText: "512 if no other test is named"},
 			&cli.IntSliceFlag{Name: "generate", Aliases: []string{"n"}, Usage: "write `N` tokens (repeatable; 0 is none)", DefaultText: "128 if no other test is named"},
 			&cli.IntSliceFlag{Name: "depth", Aliases: []string{"d"}, Value: cli.NewIntSlice(0), Usage: "write with `N` tokens in the cache before (repeatable)"},
@@ -55,6 +56,9 @@ func benchAction(c *cli.Context) error {
 	}
 	tests, err := benchTests(c)
 	if err != nil {
+		return err
+	}
+	if _, err := speculation(c); err != nil {
 		return err
 	}
 	ctx, stop := interruptible(c.Context)
@@ -185,6 +189,9 @@ func measure(ctx context.Context, c *cli.Context, tests []bench.Test) (report be
 func benchOf(c *cli.Context, m *engine.Model) (b bench.Bench, err error) {
 	spec := m.Spec()
 	b = bench.Bench{Model: m, Vocab: spec.Vocab, Repetitions: c.Int("repetitions"), Peak: peakMemory}
+	if b.Speculate, err = speculation(c); err != nil {
+		return b, err
+	}
 	estimate, err := spec.MemoryEstimate(m.Context())
 	if err != nil {
 		return b, err

@@ -38,6 +38,35 @@ func TestBenchRoofline(t *testing.T) {
 	}
 }
 
+// Copying speculates, unless it is told not to, and nothing else does.
+func TestBenchSpeculates(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want bool
+	}{
+		{[]string{"--test", "copy"}, true},
+		{[]string{"--test", "copy", "--draft", fixture(t, "b-int4")}, true},
+		{[]string{"--test", "copy", "--speculate", "off"}, false},
+		{[]string{"-n", "100", "-p", "0"}, false},
+	} {
+		got := command(t, "", append([]string{"bench", "--model", "tiny", "-r", "1", "-t", "1", "-o", "json"}, c.args...)...)
+		if c.args[len(c.args)-2] == "--draft" {
+			if got.code != exitFailure || !strings.Contains(got.problems, "another vocabulary") || strings.Count(got.problems, "\n") != 1 {
+				t.Errorf("%v: got %d %q, want it refused in one line", c.args, got.code, got.problems)
+			}
+			got = command(t, "", append([]string{"bench", "--model", "tiny", "-r", "1", "-t", "1", "-o", "json", "--draft", "tiny"}, "--test", "copy")...)
+		}
+		var r bench.Report
+		if err := json.Unmarshal([]byte(got.out), &r); err != nil || got.code != 0 || len(r.Results) != 1 {
+			t.Errorf("%v: got %d %q %q, %v; want a report", c.args, got.code, got.out, got.problems, err)
+			continue
+		}
+		if got := r.Results[0].Proposed > 0; got != c.want {
+			t.Errorf("%v: %d tokens were guessed, want any: %v", c.args, r.Results[0].Proposed, c.want)
+		}
+	}
+}
+
 // What is named alone is measured alone.
 func TestBenchNamedTest(t *testing.T) {
 	for _, c := range []struct {
@@ -87,6 +116,7 @@ func TestBenchUsage(t *testing.T) {
 		{[]string{"compare", "-o", "csv", "a.json", "b.json"}, `--output is "csv"`},
 		{[]string{"compare", "a.json", "b.json", "--frob"}, "not defined: -frob"},
 		{[]string{"-r", "0"}, "--repetitions is 0"},
+		{[]string{"--speculate", "on"}, `--speculate is "on"`},
 	} {
 		got := command(t, "", append([]string{"bench"}, c.args...)...)
 		if got.code != exitUsage || !strings.Contains(got.problems, c.want) || strings.Count(got.problems, "\n") != 1 || got.out != "" {

@@ -14,6 +14,7 @@ import (
 	"github.com/shammah/shammah-engine/engine/model"
 	"github.com/shammah/shammah-engine/engine/tiny"
 	"github.com/shammah/shammah-engine/internal/bench"
+	"github.com/shammah/shammah-engine/internal/hub"
 	"github.com/shammah/shammah-engine/internal/provider"
 	"github.com/shammah/shammah-engine/ort"
 )
@@ -48,7 +49,7 @@ func providerFlag() cli.Flag {
 }
 
 func generationFlags() []cli.Flag {
-	return []cli.Flag{
+	return append(speculationFlags(), []cli.Flag{
 		&cli.StringFlag{Name: "system", Usage: "what the model is told before the conversation"},
 		&cli.IntFlag{Name: "max-tokens", Aliases: []string{"n"}, Usage: "end the answer after `N` tokens", DefaultText: "when the context is full"},
 		&cli.IntFlag{Name: "min-tokens", Usage: "no end before `N` tokens"},
@@ -64,6 +65,26 @@ func generationFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "stop", Usage: "end the answer before this `TEXT` (repeatable)"},
 		&cli.BoolFlag{Name: "ignore-eos", Usage: "go on after the model's end of text"},
 		&cli.StringFlag{Name: "overflow", Value: "error", Usage: "`RULE` for a context that is too small: error, truncate (drop the oldest of the prompt) or shift (drop the older half when full)"},
+	}...)
+}
+
+// speculationFlags say whether guesses are computed before they are drawn, and who else guesses.
+func speculationFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "speculate", Value: "auto", Usage: "`WHETHER` likely tokens are computed several at once, which changes no answer: auto (where it is exact, as long as it pays) or off"},
+		&cli.StringFlag{Name: "draft", Usage: "`MODEL` that guesses too: small, here already, and of the same vocabulary"},
+	}
+}
+
+// speculation reads --speculate.
+func speculation(c *cli.Context) (engine.Speculate, error) {
+	switch s := c.String("speculate"); s {
+	case "auto":
+		return engine.SpeculateAuto, nil
+	case "off":
+		return engine.SpeculateOff, nil
+	default:
+		return engine.SpeculateOff, fmt.Errorf("%w: --speculate is %q, expected auto or off", errUsage, s)
 	}
 }
 
@@ -132,7 +153,7 @@ func openIn(env *ort.Env, c *cli.Context, dir string) (*engine.Model, error) {
 	return nil, fmt.Errorf("open the model: this binary has no provider")
 }
 
-func openWith(env *ort.Env, c *cli.Context, dir string, candidate provider.Candidate) (*engine.Model, error) {
+func openWith(env *ort.Env, c *cli.Context, dir string, candidate provider.Candidate) (m *engine.Model, err error) {
 	o := engine.Options{
 		NoText:  c.Command.Name == "bench" && !slices.Contains(c.StringSlice("test"), string(bench.Copy)), // it feeds ids, as the loops that it is compared with do
 		Variant: c.String("variant"), Context: c.Int("context"), Threads: c.Int("threads"), Force: c.Bool("force"),
@@ -156,11 +177,40 @@ func openWith(env *ort.Env, c *cli.Context, dir string, candidate provider.Candi
 	if candidate.Name != provider.CPU {
 		o.Providers = []ort.Provider{candidate.Provider}
 	}
+	if name := c.String("draft"); name != "" && !o.NoText { // without text nothing that is measured speculates
+		if o.Draft, err = openDraft(env, c, name, o); err != nil {
+			return nil, err
+		}
+		defer func() {
+			if err != nil {
+				o.Draft.Close()
+			}
+		}()
+	}
+	return openDir(env, dir, o)
+}
+
+// openDir opens the model in a folder, or the one inside the program.
+func openDir(env *ort.Env, dir string, o engine.Options) (*engine.Model, error) {
 	if dir != "" {
 		return engine.Open(env, dir, o)
 	}
 	o.Name = tinyName
 	return engine.OpenFS(env, tiny.FS(), o)
+}
+
+// openDraft opens the model that guesses, as its own model is opened but for what it may not have: that variant, so large a context.
+func openDraft(env *ort.Env, c *cli.Context, name string, o engine.Options) (*engine.Model, error) {
+	dir, err := hub.Resolve(name, hubEnv(c))
+	if err != nil {
+		return nil, fmt.Errorf("--draft: %w", err)
+	}
+	o.Variant, o.Context, o.HalfCache = "", 0, false
+	m, err := openDir(env, dir, o)
+	if err != nil {
+		return nil, fmt.Errorf("--draft: %w", err)
+	}
+	return m, nil
 }
 
 // generationRequest is what the flags say about the answer, before the model's own defaults.
@@ -171,6 +221,10 @@ func generationRequest(c *cli.Context) (engine.Request, error) {
 	}
 	if q.MinTokens < 0 {
 		return q, fmt.Errorf("run: --min-tokens is %d, expected 0 or more", q.MinTokens)
+	}
+	var err error
+	if q.Speculate, err = speculation(c); err != nil {
+		return q, err
 	}
 	switch o := c.String("overflow"); o {
 	case "error":

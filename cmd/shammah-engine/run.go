@@ -224,9 +224,17 @@ func (j *job) note(s *engine.Stats) {
 		if s.Reused > 0 {
 			reused = fmt.Sprintf(" (%d were computed before)", s.Reused)
 		}
-		fmt.Fprintf(j.log, "prompt %d tokens%s, %.1f tok/s · first token %.0f ms · answer %d tokens, %.1f tok/s · ended by %s · %s, %d threads\n",
-			s.PromptTokens, reused, s.PrefillRate(), s.FirstToken.Seconds()*1e3, s.Generated, s.DecodeRate(), s.Finish, j.model.Provider(), j.model.Threads())
+		fmt.Fprintf(j.log, "prompt %d tokens%s, %.1f tok/s · first token %.0f ms · answer %d tokens, %.1f tok/s%s · ended by %s · %s, %d threads\n",
+			s.PromptTokens, reused, s.PrefillRate(), s.FirstToken.Seconds()*1e3, s.Generated, s.DecodeRate(), foretold(s), s.Finish, j.model.Provider(), j.model.Threads())
 	}
+}
+
+// foretold says how many of an answer's tokens had been guessed, "" where nobody guessed.
+func foretold(s *engine.Stats) string {
+	if s.Proposed == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (%d of %d guesses right)", s.Accepted, s.Proposed)
 }
 
 // result is what --json prints.
@@ -238,6 +246,8 @@ type result struct {
 	PromptTokens    int     `json:"prompt_tokens"`
 	ReusedTokens    int     `json:"reused_tokens"` // of the prompt, computed before
 	GeneratedTokens int     `json:"generated_tokens"`
+	ProposedTokens  int     `json:"proposed_tokens"`
+	AcceptedTokens  int     `json:"accepted_tokens"`
 	FirstTokenMS    float64 `json:"first_token_ms"`
 	PrefillTPS      float64 `json:"prefill_tokens_per_second"`
 	DecodeTPS       float64 `json:"decode_tokens_per_second"`
@@ -248,6 +258,7 @@ func (j *job) printJSON(text string, s *engine.Stats, err error) error {
 	r := result{
 		Model: j.model.Spec().Name, Provider: j.model.Provider(), Text: text, Finish: string(s.Finish),
 		PromptTokens: s.PromptTokens, ReusedTokens: s.Reused, GeneratedTokens: s.Generated, FirstTokenMS: s.FirstToken.Seconds() * 1e3,
+		ProposedTokens: s.Proposed, AcceptedTokens: s.Accepted,
 		PrefillTPS: s.PrefillRate(), DecodeTPS: s.DecodeRate(),
 	}
 	if err != nil {

@@ -99,6 +99,7 @@ func fillFlags(c *cli.Context, s *config.Settings) error {
 		{"temperature", "generation.temperature"}, {"top-k", "generation.top_k"}, {"top-p", "generation.top_p"}, {"min-p", "generation.min_p"},
 		{"repetition-penalty", "generation.repetition_penalty"}, {"presence-penalty", "generation.presence_penalty"},
 		{"frequency-penalty", "generation.frequency_penalty"}, {"seed", "generation.seed"}, {"overflow", "generation.overflow"},
+		{"speculate", "generation.speculate"}, {"draft", "model.draft"},
 	} {
 		if s.Source(f.key).Rank == config.Default && f.flag != "provider" {
 			continue

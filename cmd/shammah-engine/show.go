@@ -116,6 +116,12 @@ func planKernels(spec *model.Spec) (lines []string, err error) {
 	for _, k := range p.Kept {
 		lines = append(lines, k.String())
 	}
+	switch why := p.Joint(); {
+	case !spec.Shared:
+		lines = append(lines, "no speculation: the cache is copied at every step")
+	case why != "":
+		lines = append(lines, "no speculation: "+why)
+	}
 	return lines, nil
 }
 

@@ -255,6 +255,7 @@ func (t *talker) done(p router.Piece) *repl.Done {
 	}
 	if s := p.Done.Local; s != nil {
 		d.Rate, d.FirstMS, d.Reused = s.DecodeRate(), s.FirstToken.Seconds()*1e3, s.Reused
+		d.Proposed, d.Accepted = s.Proposed, s.Accepted
 		if m, ok := t.machine.Model(); ok {
 			d.Context = m.Context()
 		}

@@ -31,10 +31,11 @@ type Bench struct {
 	Model       Generator
 	Vocab       int
 	Repetitions int
-	Peak        func() int64 // bytes resident at most so far
-	Estimate    int64        // bytes that opening the model foresees
-	RowBytes    int64        // of a sequence's cache, which each row of a batch has beside the model's own
-	Passage     []int32      // Passage in the model's tokens, for Copy alone
+	Peak        func() int64     // bytes resident at most so far
+	Estimate    int64            // bytes that opening the model foresees
+	RowBytes    int64            // of a sequence's cache, which each row of a batch has beside the model's own
+	Passage     []int32          // Passage in the model's tokens, for Copy alone
+	Speculate   engine.Speculate // for Copy alone: the other tests measure runs of one token
 }
 
 // What samples are in. More tokens per second are better, fewer milliseconds are.
@@ -58,6 +59,8 @@ type Result struct {
 	Roofline   float64   `json:"roofline,omitempty"` // share of the rate at which the machine can read the weights
 	Reused     int       `json:"reused,omitempty"`   // tokens of the prompt that the cache still held
 	Copied     float64   `json:"copied,omitempty"`   // share of the tokens that could be looked up in what stands before
+	Proposed   int       `json:"proposed,omitempty"` // tokens that were guessed
+	Accepted   int       `json:"accepted,omitempty"` // guesses that were right
 	GapsMS     []float64 `json:"gaps_ms,omitempty"`
 }
 
@@ -76,7 +79,7 @@ func (b Bench) Run(ctx context.Context, t Test) (Result, error) {
 		r.Samples = append(r.Samples, m.value)
 		first = append(first, m.first)
 		r.GapsMS = append(r.GapsMS, m.gaps...)
-		r.Reused, r.Copied = m.reused, m.copied
+		r.Reused, r.Copied, r.Proposed, r.Accepted = m.reused, m.copied, m.proposed, m.accepted
 	}
 	r.FirstMS = median(first)
 	if t.Generate > 0 {
@@ -122,6 +125,8 @@ type measured struct {
 	gaps   []float64
 	reused int
 	copied float64
+
+	proposed, accepted int
 }
 
 func (b Bench) measure(ctx context.Context, t Test) (measured, error) {
@@ -204,8 +209,13 @@ func (b Bench) copyPassage(ctx context.Context, t Test) (measured, error) {
 		return measured{}, errors.New("there is no passage to copy: the model was opened without its tokenizer")
 	}
 	prompt := slices.Repeat(b.Passage[:min(len(b.Passage), copyTokens)], copyTimes)
-	s, err := b.one(ctx, cold(prompt, t.Generate+1))
-	return measured{value: s.stats.DecodeRate(), first: milliseconds(s.stats.FirstToken), gaps: s.gaps, copied: copied(prompt, s.ids)}, err
+	q := cold(prompt, t.Generate+1)
+	q.Speculate = b.Speculate
+	s, err := b.one(ctx, q)
+	return measured{
+		value: s.stats.DecodeRate(), first: milliseconds(s.stats.FirstToken), gaps: s.gaps, copied: copied(prompt, s.ids),
+		proposed: s.stats.Proposed, accepted: s.stats.Accepted,
+	}, err
 }
 
 // copied is the share of the answer's tokens that followed the two tokens before them when these were last seen.
@@ -302,7 +312,7 @@ func cold(ids []int32, tokens int) engine.Request {
 }
 
 func warm(ids []int32, tokens int) engine.Request {
-	return engine.Request{Tokens: ids, MaxTokens: tokens, IgnoreEnd: true, TokensOnly: true}
+	return engine.Request{Tokens: ids, MaxTokens: tokens, IgnoreEnd: true, TokensOnly: true, Speculate: engine.SpeculateOff}
 }
 
 // ids is n random tokens, the same each time.

@@ -129,6 +129,9 @@ func TestRun(t *testing.T) {
 			t.Errorf("%s: %d requests, want %d for a warm-up and 3", c.name, len(f.asked), 4*c.requests)
 		}
 		for i, q := range f.asked {
+			if (q.Speculate == engine.SpeculateAuto) != (c.test.Kind == Copy) {
+				t.Errorf("%s: speculation is %v, want it for copy alone", c.name, q.Speculate)
+			}
 			if !q.IgnoreEnd || !q.TokensOnly || len(q.Tokens)+q.MaxTokens > c.test.Tokens() {
 				t.Errorf("%s: asked for %d tokens after %d, want no more than the %d promised, to the end and without text", c.name, q.MaxTokens, len(q.Tokens), c.test.Tokens())
 			}

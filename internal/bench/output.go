@@ -91,7 +91,7 @@ func (r Report) CSV(w io.Writer) error {
 	c := csv.NewWriter(w)
 	float := func(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }
 	c.Write([]string{"version", "model", "bytes", "parameters", "layout", "variant", "provider", "threads", "cpu", "kernels", "load_ms", "step_bytes", "bandwidth",
-		"test", "unit", "median", "deviation", "first_ms", "gap_p50_ms", "gap_p95_ms", "peak_memory", "estimate_memory", "roofline", "reused", "copied", "samples"})
+		"test", "unit", "median", "deviation", "first_ms", "gap_p50_ms", "gap_p95_ms", "peak_memory", "estimate_memory", "roofline", "reused", "copied", "proposed", "accepted", "samples"})
 	for _, t := range r.Results {
 		samples := make([]string, len(t.Samples))
 		for i, x := range t.Samples {
@@ -99,7 +99,7 @@ func (r Report) CSV(w io.Writer) error {
 		}
 		c.Write([]string{r.Version, r.Model, fmt.Sprint(r.Bytes), fmt.Sprint(r.Parameters), r.Layout, r.Variant, r.Provider, fmt.Sprint(r.Threads), r.CPU, r.Kernels, float(r.LoadMS), fmt.Sprint(r.StepBytes), float(r.Bandwidth),
 			t.Test, t.Unit, float(t.Median), float(t.Deviation), float(t.FirstMS), float(t.GapP50MS), float(t.GapP95MS), fmt.Sprint(t.PeakMemory), fmt.Sprint(t.Estimate), float(t.Roofline),
-			fmt.Sprint(t.Reused), float(t.Copied), strings.Join(samples, " ")})
+			fmt.Sprint(t.Reused), float(t.Copied), fmt.Sprint(t.Proposed), fmt.Sprint(t.Accepted), strings.Join(samples, " ")})
 	}
 	c.Flush()
 	return c.Error() // which keeps the first one

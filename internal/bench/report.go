@@ -34,7 +34,8 @@ func (r *Report) SetBandwidth(bytesPerSecond float64) {
 	for i := range r.Results {
 		t, err := Parse(r.Results[i].Test)
 		if writes := t.Generate > 0 && (t.Prompt == 0 || t.Kind == Copy); err == nil && writes && r.limit() > 0 {
-			r.Results[i].Roofline = r.Results[i].Median / float64(max(t.Rows, 1)) / r.limit()
+			saved := float64(r.Results[i].Accepted) / float64(t.Generate) // a guess that was right needed no reading of its own
+			r.Results[i].Roofline = r.Results[i].Median * (1 - saved) / float64(max(t.Rows, 1)) / r.limit()
 		}
 	}
 }
@@ -99,6 +100,11 @@ func (r Report) notes() []string {
 		notes = append(notes, "kernels: this program's")
 	default:
 		notes = append(notes, "kernels: the runtime's: "+r.Kernels)
+	}
+	for _, t := range r.Results {
+		if t.Proposed > 0 {
+			notes = append(notes, fmt.Sprintf("%s speculates: %d of %d guesses right", t.Test, t.Accepted, t.Proposed))
+		}
 	}
 	if r.Bandwidth > 0 {
 		notes = append(notes, fmt.Sprintf("limit: %.1f GB/s read by %d threads, %.1f MB of weights a step (keys and values not counted): %.1f steps/s",

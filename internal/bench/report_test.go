@@ -101,7 +101,7 @@ func TestJSONLinesAndCSVHaveTheSame(t *testing.T) {
 	if err := json.Unmarshal([]byte(lines[2]), &keys); err != nil || keys["test"] != "tg128" || keys["model"] != r.Model || keys["results"] != nil {
 		t.Errorf("a line reads back as %v, %v", keys, err)
 	}
-	optional := []string{"reused", "copied", "gaps_ms", "bandwidth", "roofline"}
+	optional := []string{"reused", "copied", "proposed", "accepted", "gaps_ms", "bandwidth", "roofline"}
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		if !slices.Contains(records[0], key) && !slices.Contains(optional, key) {
 			t.Errorf("CSV lacks %q, which JSON has", key)
@@ -222,5 +222,23 @@ func TestLimitAndEstimate(t *testing.T) {
 		if got, err := b.Run(t.Context(), Test{Generate: 2, Rows: rows}); err != nil || got.Estimate != want {
 			t.Errorf("%d rows: an estimate of %d, %v; want %d", rows, got.Estimate, err, want)
 		}
+	}
+}
+
+// A guess that was right needed no reading of the weights: the share of the limit counts runs, and a line says how many were saved.
+func TestSpeculationInTheReport(t *testing.T) {
+	r := Report{StepBytes: 1e9, Kernels: KernelsOwn, Results: []Result{
+		{Test: "copy", Unit: UnitRate, Median: 40, Proposed: 120, Accepted: 96},
+		{Test: "tg128", Unit: UnitRate, Median: 10},
+	}}
+	r.SetBandwidth(20e9)
+	for i := range r.Results {
+		if got := r.Results[i].Roofline; got < 0.499 || got > 0.501 {
+			t.Errorf("%s: a share of %v of the limit, want 0.5", r.Results[i].Test, got)
+		}
+	}
+	md := written(t, r, "md", nil)
+	if !strings.Contains(md, "copy speculates: 96 of 120 guesses right") || strings.Contains(md, "tg128 speculates") {
+		t.Errorf("want a line for copy alone:\n%s", md)
 	}
 }

@@ -29,6 +29,7 @@ type Model struct {
 	Variant  string `toml:"variant" env:"SHAMMAH_VARIANT" doc:"which graph of several: q4, int8, fp16, fp32"`
 	Revision string `toml:"revision" doc:"branch, tag or commit of the repository"`
 	Backend  string `toml:"backend" default:"auto" one:"auto cpu cuda coreml" env:"SHAMMAH_PROVIDER" doc:"what the model runs on"`
+	Draft    string `toml:"draft" doc:"small model of the same vocabulary that guesses for this one: alias, owner/name or folder"`
 	Threads  int    `toml:"threads" env:"SHAMMAH_THREADS" max:"4096" doc:"threads that compute; 0 is one for each physical core"`
 }
 
@@ -46,6 +47,7 @@ type Generation struct {
 	FrequencyPenalty  *float32 `toml:"frequency_penalty" doc:"taken from a token's logit each time it was in the answer so far"`
 	Seed              *uint64  `toml:"seed" doc:"the same seed gives the same answer; another one each time if not set"`
 	Stop              []string `toml:"stop" doc:"strings that end the answer"`
+	Speculate         string   `toml:"speculate" default:"auto" one:"auto off" doc:"compute likely tokens several at once, where that is exact and pays"`
 	Overflow          string   `toml:"overflow" default:"error" one:"error truncate shift" doc:"what to do when the context is too small"`
 }
 

@@ -60,7 +60,7 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("the file is %s", s.Path)
 	}
 	var want Config
-	want.Model.Backend, want.Generation.Overflow, want.Router.Mode = "auto", "error", "auto"
+	want.Model.Backend, want.Generation.Overflow, want.Generation.Speculate, want.Router.Mode = "auto", "error", "auto", "auto"
 	want.Claude.Enabled, want.Claude.APIKeyEnv = true, "ANTHROPIC_API_KEY"
 	want.Server.Address = "127.0.0.1:8000"
 	want.UI = UI{Color: "auto", Status: true, History: true}

@@ -61,6 +61,8 @@ type Done struct {
 	Generated int     // tokens
 	Rate      float64 // tokens in a second, 0 unknown
 	FirstMS   float64 // to the first token
+	Proposed  int     // tokens that were guessed
+	Accepted  int     // guesses that were right
 	Finish    string
 	Context   int // tokens that the context holds, 0 for a service
 }

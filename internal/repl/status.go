@@ -130,6 +130,9 @@ func (s *Session) figures() []string {
 		if d.Rate > 0 {
 			add("speed", "%.1f tokens a second, the first after %.0f ms", d.Rate, d.FirstMS)
 		}
+		if d.Proposed > 0 {
+			add("speculation", "%d of %d guesses right", d.Accepted, d.Proposed)
+		}
 		if d.Context > 0 {
 			add("context", "%d of %d tokens", d.Prompt+d.Generated, d.Context)
 		}
