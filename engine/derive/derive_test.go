@@ -82,8 +82,8 @@ func TestDeriveEmbedded(t *testing.T) {
 	if !p.Rows || again.Graph.Inputs[len(again.Graph.Inputs)-1].Name != derive.RowsInput {
 		t.Errorf("got inputs %v; want %s among them", again.Graph.Inputs, derive.RowsInput)
 	}
-	if len(p.Kept) != 0 {
-		t.Errorf("kept: got %v, want nothing", p.Kept)
+	if len(p.Kept) != 0 || p.Joint() != "" {
+		t.Errorf("kept: got %v, %q; want nothing", p.Kept, p.Joint())
 	}
 	if len(b) > 128<<10 {
 		t.Errorf("the derived graph has %d bytes; want none of the weights in it", len(b))
@@ -130,6 +130,31 @@ func TestDeriveSharedCodes(t *testing.T) {
 	}
 	if len(p.Kept) != 1 || !strings.Contains(p.Kept[0].Why, "another shape") {
 		t.Errorf("got kept %v; want the product whose codes are another's", p.Kept)
+	}
+	if why := p.Joint(); why != p.Kept[0].String() {
+		t.Errorf("tokens computed together: got %q, want the product that stays with the runtime", why)
+	}
+}
+
+// Tokens have the same bits together and alone only where every node is known for it.
+func TestJoint(t *testing.T) {
+	for _, c := range []struct {
+		op, domain string
+		want       string
+	}{
+		{"Linear", derive.Domain, ""},
+		{"Add", "", ""},
+		{"SkipSimplifiedLayerNormalization", "com.microsoft", ""},
+		{"MatMul", "", "MatMul n stays with the runtime"},
+		{"MatMulNBits", "com.microsoft", "MatMulNBits n stays with the runtime"},
+		{"GroupQueryAttention", "com.microsoft", "GroupQueryAttention n stays with the runtime"},
+		{"Tanh", "", "Tanh n stays with the runtime"},
+		{"If", "", "If n stays with the runtime"},
+	} {
+		p := derive.Plan{Model: &onnx.Model{Graph: &onnx.Graph{Nodes: []onnx.Node{{Op: "Shape"}, {Name: "n", Op: c.op, Domain: c.domain}}}}}
+		if got := p.Joint(); got != c.want {
+			t.Errorf("%s: got %q, want %q", c.op, got, c.want)
+		}
 	}
 }
 

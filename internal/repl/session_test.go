@@ -64,7 +64,7 @@ func TestCommands(t *testing.T) {
 		{"retry", []string{"Hi", "/retry"}, nil, []string{"Hi", "You said: Hi"}},
 		{"retry nothing", []string{"/retry"}, []string{"✗ /retry: nothing was asked yet"}, nil},
 		{"stats before", []string{"/stats"}, []string{"none yet", "0 tokens in"}, nil},
-		{"stats", []string{"Hi", "Ho", "/stats"}, []string{"by tiny", "10 in, 5 out; ended by stop", "20.0 tokens a second, the first after 30 ms", "15 of 512", "20 tokens in, 10 out"},
+		{"stats", []string{"Hi", "Ho", "/stats"}, []string{"by tiny", "10 in, 5 out; ended by stop", "20.0 tokens a second, the first after 30 ms", "3 of 8 guesses right", "15 of 512", "20 tokens in, 10 out"},
 			[]string{"Hi", "You said: Hi", "Ho", "You said: Ho"}},
 		{"settings", []string{"/set"}, []string{"temperature", "default", "max_tokens"}, nil},
 		{"unknown setting", []string{"/set temperatur 1"}, []string{`✗ /set: there is no "temperatur" (did you mean temperature?)`}, nil},

@@ -78,7 +78,7 @@ func say(pieces ...string) iter.Seq2[Event, error] {
 				return
 			}
 		}
-		yield(Event{Done: &Done{By: "tiny", Prompt: 10, Generated: 5, Rate: 20, FirstMS: 30, Finish: "stop", Context: 512}}, nil)
+		yield(Event{Done: &Done{By: "tiny", Prompt: 10, Generated: 5, Rate: 20, FirstMS: 30, Proposed: 8, Accepted: 3, Finish: "stop", Context: 512}}, nil)
 	}
 }
 
