@@ -33,7 +33,7 @@ type Proposer interface {
 // What speculation may lose against plain decoding: a share of the time of all runs, and a little at the start, in runs. What was won can be
 // risked too, up to a limit.
 const (
-	lossShare = 0.015
+	lossShare = 0.01
 	lossStart = 0.25
 	riskMost  = 16
 )
