@@ -14,7 +14,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -69,6 +71,9 @@ type Model struct {
 	log       zerolog.Logger
 	kernels   string   // why our kernels do not compute, "" if they do
 	packed    *derived // the graph for our kernels, nil: the original runs
+	note      string   // a warning about how it was opened
+	exact     bool
+	compared  int64 // bytes that the original was foreseen to take, if it was opened first to be compared with
 	stepBytes int64
 	cache     *kv.Cache
 	runner    *runner
@@ -148,7 +153,7 @@ func prepareModel(env *ort.Env, files model.Files, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{env: env, spec: spec, threads: o.Threads, log: o.Log, turn: make(chan struct{}, 1), closed: make(chan struct{})}
+	m := &Model{env: env, spec: spec, threads: o.Threads, exact: o.Kernels == KernelsExact, log: o.Log, turn: make(chan struct{}, 1), closed: make(chan struct{})}
 	if m.threads <= 0 {
 		m.threads = sys.ReadCPU().Threads()
 	}
@@ -184,6 +189,9 @@ func (m *Model) load(files model.Files, o Options) error {
 	}
 	if err := m.settle(files); err != nil {
 		return err
+	}
+	if m.note != "" {
+		m.spec.Warnings = append(slices.Clip(m.spec.Warnings), m.note)
 	}
 	if o.Name != "" {
 		m.spec.Name = o.Name
@@ -225,25 +233,19 @@ func (m *Model) plan(o Options) error {
 	case limit > 0 && o.Context > limit:
 		return fmt.Errorf("engine: open %s: a context of %d tokens was asked for, the model knows at most %d", m.spec.Name, o.Context, limit)
 	}
-	if err := m.checkMemory(o.Force); err != nil {
+	available := int64(math.MaxInt64) // what cannot be known is not refused
+	if memory, err := sys.ReadMemory(); err == nil && !o.Force {
+		available = memory.Available
+	}
+	if err := m.fitContext(o, available); err != nil {
 		return err
 	}
 	m.chunk = o.Chunk
 	if m.chunk <= 0 {
-		m.chunk = chunkTokens(m.spec)
+		m.chunk = m.spec.ChunkTokens()
 	}
 	m.chunk = min(m.chunk, m.context)
 	return nil
-}
-
-// chunkTokens is the length of one prefill run: long enough that weights are read rarely, short enough that it can be cancelled
-// and that the logits of all its tokens, where the graph makes them, stay small.
-func chunkTokens(s *model.Spec) int {
-	const most, least, logitsBytes = 512, 32, 128 << 20
-	if s.LastRowOnly || s.NumLogits != "" || s.LogitsRows != "" {
-		return most
-	}
-	return max(least, min(most, logitsBytes/(s.Vocab*elementType(s.LogitsType).Size())&^(least-1)))
 }
 
 // openCache allocates a cache for rows sequences.
@@ -284,6 +286,13 @@ func (m *Model) Kernels() string { return m.kernels }
 // StepBytes is the bytes of weights that computing one token reads: packed matrices, where our kernels compute. Over the machine's read
 // bandwidth it is the time that a token takes at least.
 func (m *Model) StepBytes() int64 { return m.stepBytes }
+
+// Peak is the memory foreseen for this process, in bytes, when a sequence has so many tokens, of which prompt were read; 0 is as many as the
+// context has room for. It counts the original too where that was opened first, to be compared with.
+func (m *Model) Peak(tokens, prompt int) (int64, error) {
+	e, err := m.spec.MemoryEstimate(model.Use{Context: m.context, Tokens: tokens, Prompt: prompt, Text: m.tokenizer != nil, Exact: m.exact})
+	return max(e.Total(), m.compared), err
+}
 
 // Kept lists what the runtime computes although the kernels have an operator for it, and why.
 func (m *Model) Kept() []derive.Kept {
@@ -328,19 +337,38 @@ func (m *Model) Close() error {
 	return errors.Join(errs...)
 }
 
-// checkMemory refuses a model that needs more than this machine has available: the numbers say what, and what to do.
-func (m *Model) checkMemory(force bool) error {
-	e, err := m.spec.MemoryEstimate(m.context)
-	if err != nil || force {
+// contextLeast is the shortest context that is taken unasked.
+const contextLeast = 512
+
+// fitContext halves a context that nobody asked for until it fits into the memory available, and notes it.
+func (m *Model) fitContext(o Options, available int64) error {
+	wished := m.context
+	first := m.checkMemory(o, available)
+	err := first
+	for errors.Is(err, ErrMemory) && o.Context == 0 && m.context/2 >= contextLeast {
+		m.context /= 2
+		err = m.checkMemory(o, available)
+	}
+	if err != nil {
+		m.context = wished
+		return first
+	}
+	if m.context < wished {
+		m.note = fmt.Sprintf("a context of %d tokens, not the usual %d, so that the model fits into the %s of memory available", m.context, wished, humanize.IBytes(uint64(available)))
+	}
+	return nil
+}
+
+// checkMemory refuses a model that needs more memory than is available: the numbers say what, and what to do.
+func (m *Model) checkMemory(o Options, available int64) error {
+	e, err := m.spec.MemoryEstimate(model.Use{Context: m.context, Text: !o.NoText, Exact: m.exact})
+	if err != nil || e.Total() <= available {
 		return err
 	}
-	memory, err := sys.ReadMemory()
-	if err != nil || e.Total() <= memory.Available {
-		return nil // what cannot be known is not refused
-	}
 	size := func(n int64) string { return humanize.IBytes(uint64(n)) }
-	return fmt.Errorf("engine: open %s: %w: it needs about %s (weights %s, packed for the processor up to %s, cache for %d tokens %s, logits %s, the rest %s), %s are available; choose a smaller model, variant or context, or try it with --force",
-		m.spec.Name, ErrMemory, size(e.Total()), size(e.Weights), size(e.Prepack), m.context, size(e.KV), size(e.Logits), size(e.Overhead), size(memory.Available))
+	return fmt.Errorf("engine: open %s: %w: it needs about %s (weights %s, packed for the processor %s, cache for %d tokens %s, logits and values %s, the rest %s), %s are available; choose a smaller model, variant or context, or try it with --force",
+		m.spec.Name, ErrMemory, size(e.Total()), size(e.Weights), size(e.Prepack), m.context, size(e.KV), size(e.Logits+e.Scratch),
+		size(e.Total()-e.Weights-e.Prepack-e.KV-e.Logits-e.Scratch), size(available))
 }
 
 // wanted is the kind of provider that a variant is chosen for, as package model names it.

@@ -122,15 +122,16 @@ func compare(want, got [][]float32) Agreement {
 	return a
 }
 
-// reference is what the original gives for the probe.
-func reference(env *ort.Env, files model.Files, o Options) ([][]float32, error) {
-	o.Kernels, o.HalfCache, o.NoText, o.Context = KernelsExact, false, true, 64
+// reference is what the original gives for the probe, and the memory that it was foreseen to take.
+func reference(env *ort.Env, files model.Files, o Options) (rows [][]float32, bytes int64, err error) {
+	o.Kernels, o.HalfCache, o.NoText, o.Context = KernelsExact, false, true, model.CompareTokens
 	m, err := openFiles(env, files, o)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	rows, err := m.probe()
-	return rows, errors.Join(err, m.Close())
+	rows, err = m.probe()
+	bytes, sizeErr := m.Peak(0, 0)
+	return rows, bytes, errors.Join(err, sizeErr, m.Close())
 }
 
 // check is a comparison under way: want is nil where there is nothing to compare.
@@ -157,7 +158,7 @@ func (m *Model) beginCheck(files model.Files, o Options) (check, error) {
 	}
 	m.log.Info().Str("model", m.spec.Name).Msg("comparing our kernels with the runtime's, once for each model")
 	var err error
-	c.want, err = reference(m.env, files, o)
+	c.want, m.compared, err = reference(m.env, files, o)
 	if errors.Is(err, ErrMemory) {
 		m.log.Warn().Err(err).Msg("no memory to compare our kernels with the original graph")
 		return check{}, nil

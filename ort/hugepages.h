@@ -1,5 +1,5 @@
 // An allocator for the runtime that puts packed weights into huge pages: decoding reads all of them for every token, and fewer, larger
-// pages make that faster. What a run allocates comes from malloc.
+// pages make that faster. What a run allocates comes from there too, in memory of its own that goes back when the run is over.
 #ifndef SHAMMAH_ORT_HUGEPAGES_H
 #define SHAMMAH_ORT_HUGEPAGES_H
 

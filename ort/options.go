@@ -50,11 +50,16 @@ type SessionOptions struct {
 	Operators       *Operators        // that the graph uses beside the runtime's own
 }
 
+// spinUS is how long a thread spins when there is nothing to do: longer than the time between two steps, and nothing beside that between two
+// requests.
+const spinUS = "2000"
+
 // configuration is every session key that the options ask for.
 func (o SessionOptions) configuration() map[string]string {
 	c := map[string]string{"session.intra_op.allow_spinning": "0"}
 	if o.Spin {
 		c["session.intra_op.allow_spinning"] = "1"
+		c["session.intra_op.spin_duration_us"] = spinUS // known from 1.26 on; older libraries spin a little longer
 	}
 	if o.RecordPlacement {
 		c["session.record_ep_graph_assignment_info"] = "1"

@@ -188,19 +188,34 @@ func measure(ctx context.Context, c *cli.Context, tests []bench.Test) (report be
 // benchOf is what all tests have in common.
 func benchOf(c *cli.Context, m *engine.Model) (b bench.Bench, err error) {
 	spec := m.Spec()
-	b = bench.Bench{Model: m, Vocab: spec.Vocab, Repetitions: c.Int("repetitions"), Peak: peakMemory}
+	b = bench.Bench{Model: m, Vocab: spec.Vocab, Repetitions: c.Int("repetitions"), Peak: peakMemory, Estimate: foreseen(m)}
 	if b.Speculate, err = speculation(c); err != nil {
 		return b, err
 	}
-	estimate, err := spec.MemoryEstimate(m.Context())
-	if err != nil {
-		return b, err
-	}
-	b.Estimate, b.RowBytes = estimate.Total(), estimate.KV
 	if m.Tokenizer() != nil {
 		b.Passage, err = m.Encode(engine.Request{Prompt: bench.Passage})
 	}
 	return b, err
+}
+
+// foreseen is the memory of this process after each test: like the peak, it never falls. A batch has caches of its own.
+func foreseen(m *engine.Model) func(bench.Test) (int64, error) {
+	most, longest := int64(0), 1
+	return func(t bench.Test) (int64, error) {
+		var batch int64
+		if t.Rows <= 1 {
+			longest = max(longest, t.Tokens())
+		} else {
+			row, err := m.Spec().KVBytes(t.Tokens())
+			if err != nil {
+				return 0, err
+			}
+			batch = int64(t.Rows) * row
+		}
+		bytes, err := m.Peak(longest, max(t.Tokens()-t.Generate-1, 1))
+		most = max(most, bytes+batch)
+		return most, err
+	}
 }
 
 // reopen opens library and model as openModel does, which has said already what there is to say.

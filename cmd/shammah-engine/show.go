@@ -57,15 +57,22 @@ func showAction(c *cli.Context) error {
 			return fmt.Errorf("%w: show: --context is %d, expected 1 to %d", errUsage, context, 1<<24)
 		}
 	}
-	kernels, err := planKernels(spec)
+	first, err := spec.MemoryEstimate(model.Use{Context: model.CompareTokens, Exact: true})
 	if err != nil {
 		return err
 	}
-	estimate, err := spec.MemoryEstimate(context)
+	kernels, own, err := planKernels(spec)
 	if err != nil {
 		return err
 	}
-	d := description{spec, signature, context, estimate, kernels}
+	estimate, err := spec.MemoryEstimate(model.Use{Context: context, Text: true})
+	if err != nil {
+		return err
+	}
+	d := description{spec, signature, context, estimate, 0, kernels}
+	if own && spec.Dir != "" {
+		d.first = first.Total()
+	}
 	if c.Bool("json") {
 		printEvent(c.App.Writer, d.fields())
 		return nil
@@ -97,19 +104,19 @@ func describe(c *cli.Context, name string) (spec *model.Spec, signature model.Si
 }
 
 // planKernels says what a derived graph would compute, and counts its memory.
-func planKernels(spec *model.Spec) (lines []string, err error) {
+func planKernels(spec *model.Spec) (lines []string, own bool, err error) {
 	graph, tensors, err := spec.ReadGraph()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer tensors.Close()
 	total := len(graph.Graph.Nodes)
 	p, err := derive.Derive(graph, spec, derive.Options{Read: tensors.Read})
 	if errors.Is(err, derive.ErrNothing) {
-		return []string{"the runtime's alone: " + err.Error()}, nil
+		return []string{"the runtime's alone: " + err.Error()}, false, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	p.Describe(spec)
 	lines = append(lines, fmt.Sprintf("this program's own compute %d nodes in place of %d; %d stay with the runtime", p.Nodes, total-(len(graph.Graph.Nodes)-p.Nodes), len(graph.Graph.Nodes)-p.Nodes))
@@ -122,7 +129,7 @@ func planKernels(spec *model.Spec) (lines []string, err error) {
 	case why != "":
 		lines = append(lines, "no speculation: "+why)
 	}
-	return lines, nil
+	return lines, true, nil
 }
 
 // description is a model with the memory that it takes at a context.
@@ -131,6 +138,7 @@ type description struct {
 	signature model.Signature
 	context   int
 	memory    model.Estimate
+	first     int64    // bytes that the first use takes, 0: no more than others
 	kernels   []string // what this program's own kernels compute, and what they leave to the runtime
 }
 
@@ -201,8 +209,11 @@ func (d description) lines(line func(cells ...string)) {
 	line("ends of text", d.ends())
 	line("sampling", orDash(strings.Join(d.sampling(), ", ")))
 	m := d.memory
-	line("memory", fmt.Sprintf("about %s at a context of %d tokens: weights %s, their copies %s, keys and values %s, logits %s, the rest %s",
-		size(m.Total()), d.context, size(m.Weights), size(m.Prepack), size(m.KV), size(m.Logits), size(m.Overhead)))
+	line("memory", fmt.Sprintf("about %s when a context of %d tokens is full: weights %s, packed for the processor %s, keys and values %s, logits and values %s, tokenizer %s, the rest %s",
+		size(m.Total()), d.context, size(m.Weights), size(m.Prepack), size(m.KV), size(m.Logits+m.Scratch), size(m.Tokenizer), size(m.Overhead)))
+	if d.first > m.Total() {
+		line("", fmt.Sprintf("at its first use about %s for a moment, when the kernels are compared with the runtime's; left out where memory is short", size(d.first)))
+	}
 	several("kernels", d.kernels)
 	several("warnings", d.Warnings)
 }
@@ -258,6 +269,7 @@ func (d description) fields() map[string]any {
 		"layers": d.Layers, "hidden": d.Hidden, "heads": d.Heads, "kv_heads": d.KVHeads, "head_dim": d.HeadDim, "vocabulary": d.Vocab,
 		"context_max": d.ContextMax, "folder": d.Dir, "files": d.files(), "inputs": d.signature.Inputs, "outputs": d.signature.Outputs, "template": d.TemplateSource,
 		"ends": d.End, "sampling": d.sampling(), "warnings": d.Warnings, "kernels": d.kernels, "context": d.context,
-		"memory": map[string]int64{"total": d.memory.Total(), "weights": d.memory.Weights, "copies": d.memory.Prepack, "kv": d.memory.KV, "logits": d.memory.Logits, "rest": d.memory.Overhead},
+		"memory": map[string]int64{"total": d.memory.Total(), "weights": d.memory.Weights, "copies": d.memory.Prepack, "kv": d.memory.KV, "logits": d.memory.Logits,
+			"values": d.memory.Scratch, "tokenizer": d.memory.Tokenizer, "rest": d.memory.Overhead, "first_use": max(d.first, d.memory.Total())},
 	}
 }

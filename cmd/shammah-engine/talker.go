@@ -133,8 +133,8 @@ func (t *talker) Describe() []string {
 	if spec.Parameters > 0 {
 		lines = append(lines, row("parameters", "%.1f million", float64(spec.Parameters)/1e6))
 	}
-	if e, err := spec.MemoryEstimate(m.Context()); err == nil {
-		lines = append(lines, row("memory", "at most %s", size(e.Total())))
+	if bytes, err := m.Peak(0, 0); err == nil {
+		lines = append(lines, row("memory", "at most about %s", size(bytes)))
 	}
 	return lines
 }

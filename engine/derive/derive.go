@@ -291,29 +291,32 @@ func (p *Plan) Describe(spec *model.Spec) {
 	if p.Shared {
 		spec.Shared, spec.Positions = true, ""
 	}
-	packed, kept := p.memory()
-	spec.SetWeights(kept, packed)
+	spec.SetWeights(p.memory())
 }
 
-// memory is the bytes of memory that the weights take: packed matrices, and what stays as it is.
-func (p *Plan) memory() (packed, kept int64) {
+// memory is what the weights take: packed matrices, tables by position and by token, and what stays as it is.
+func (p *Plan) memory() (w model.Weights) {
+	const float = 4
 	for _, m := range p.Matrices {
-		packed += m.bytes()
+		if w.Packed += m.bytes(); m.Bits == 32 {
+			w.Table += int64(m.Outputs) * int64(m.Inputs) * float
+		}
 	}
 	for i := range p.Model.Graph.Initializers {
 		if size, err := p.Model.Graph.Initializers[i].Size(); err == nil && size > 0 {
-			kept += size
+			w.Kept += size
 		}
 	}
 	for _, f := range p.Floats {
 		if f.Table != nil {
-			continue
-		}
-		if size, err := f.Tensor.Size(); err == nil && size > 0 {
-			kept += size
+			w.PerToken += int64(len(f.Table.Frequencies)) * float
+		} else if d := f.Tensor.Dims; len(d) == 2 && d[0] > 0 && d[1] > 0 && d[1] <= sizeMax {
+			w.PerToken += d[1] * float // of tables that are longer than the context, no more is read
+		} else if size, err := f.Tensor.Size(); err == nil && size > 0 {
+			w.Kept += size
 		}
 	}
-	return packed, kept
+	return w
 }
 
 // bytes is the size of a packed matrix: tiles of 16 outputs with their codes, scales of two bytes, zero points if there are any, and a factor

@@ -222,9 +222,9 @@ func TestKVBytes(t *testing.T) {
 	if n, err := s.KVBytes(4096); err != nil || n != want {
 		t.Errorf("got %d bytes, %v; want %d", n, err, want)
 	}
-	two, err := s.MemoryEstimate(4096)
+	two, err := s.MemoryEstimate(Use{Context: 4096})
 	s.Shared = true
-	one, err2 := s.MemoryEstimate(4096)
+	one, err2 := s.MemoryEstimate(Use{Context: 4096})
 	if err != nil || err2 != nil || one.KV != want || two.KV != 2*want || one.Total() <= one.KV {
 		t.Errorf("one buffer: %+v, %v; two sets: %+v, %v", one, err2, two, err)
 	}
@@ -260,7 +260,7 @@ func FuzzConfig(f *testing.F) {
 					t.Errorf("token id %d is beyond the vocabulary of %d", id, s.Vocab)
 				}
 			}
-			if _, err := s.MemoryEstimate(s.ContextMax); err != nil {
+			if _, err := s.MemoryEstimate(Use{Context: s.ContextMax, Text: true}); err != nil {
 				t.Error(err)
 			}
 		}

@@ -1,7 +1,9 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
+	"io/fs"
 
 	"github.com/shammah/shammah-engine/internal/onnx"
 )
@@ -23,7 +25,10 @@ func (f Files) Load(sig Signature) (*Spec, error) {
 		}
 	}
 	l.spec.Parameters = parameters(f.graph.Graph, l.config.tied, int64(l.spec.Vocab)*int64(l.spec.Hidden))
-	l.spec.kept, l.spec.packed = weights(f.graph.Graph)
+	l.spec.weights, l.spec.width = weights(f.graph.Graph), width(f.graph.Graph, l.spec.Vocab)
+	if info, err := fs.Stat(f.FS, cmp.Or(f.Tokenizer, ".")); err == nil && f.Tokenizer != "" {
+		l.spec.tokenizerBytes = info.Size()
+	}
 	l.spec.StepBytes = StepBytes(f.graph.Graph)
 	l.spec.Files = l.Files
 	l.spec.graph = nil // a few MB that nothing needs any more

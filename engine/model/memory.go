@@ -4,27 +4,64 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"slices"
 
 	"github.com/shammah/shammah-engine/internal/onnx"
 )
 
 // Estimate is the memory that a model takes at most, in bytes, by what takes it.
 type Estimate struct {
-	Weights  int64 // those that are used as they lie in the files
-	Prepack  int64 // the others, in the form that the runtime's kernels make of them
-	KV       int64 // the cache for the context asked for
-	Logits   int64 // one row for each token of a prefill chunk, unless the graph gives the last row only
-	Overhead int64 // the runtime, the tokenizer and this program
+	Weights   int64 // those that are used as they lie in the files
+	Prepack   int64 // the others, in the form that the kernels make of them
+	KV        int64 // the cache for the tokens asked for
+	Logits    int64 // one row for each token of a prefill chunk, unless the graph gives the last row only
+	Scratch   int64 // what a chunk's values take between nodes
+	Tokenizer int64
+	Overhead  int64 // the runtime, the graph's nodes and this program
+	Loading   int64 // beside the weights for a moment, while the model is opened
 }
 
-// Total is the sum of all parts.
-func (e Estimate) Total() int64 { return e.Weights + e.Prepack + e.KV + e.Logits + e.Overhead }
+// Total is the most that is taken at one time: what stays, and the larger of what opening and running take.
+func (e Estimate) Total() int64 {
+	return e.Weights + e.Prepack + e.Tokenizer + e.Overhead + max(e.Loading, e.KV+e.Logits+e.Scratch)
+}
 
+// CompareTokens is the context of the original when it is opened at a model's first use, before anything else, to compare our kernels with it.
+const CompareTokens = 64
+
+// Use is what a model is opened for.
+type Use struct {
+	Context int  // tokens that a sequence may hold
+	Tokens  int  // those that it will hold at most; 0 is all of the context
+	Prompt  int  // the longest that is read at once; 0 is as many as Tokens
+	Text    bool // with its tokenizer
+	Exact   bool // the runtime's kernels with activations in float32
+}
+
+// Weights is what a graph's weights take, in bytes.
+type Weights struct {
+	Kept     int64 // as they are, and what was mapped and stays
+	Packed   int64 // in the kernels' own form
+	Sums     int64 // of blocks, beside that: where activations are quantised in the runtime
+	Table    int64 // tables in files that are mapped: of these, pages around the rows that a chunk looks up
+	PerToken int64 // of the context: tables by position
+	Largest  int64 // there twice for a moment
+	Nodes    int64 // what the graph takes without its weights
+	Own      bool  // package cpu's kernels compute
+}
+
+// Measured with ONNX Runtime 1.32.0 on Linux, see TestEstimateIsThePeak in cmd/shammah-engine.
 const (
-	overheadBytes = 300 << 20
+	overheadBytes  = 70 << 20 // library and environment 27, the first session 16, the program itself 27
+	runtimeBytes   = 6 << 20  // of the library more where its own kernels compute
+	textBytes      = 7 << 20  // code and data of the tokenizer and of templates
+	tokenizerTimes = 6        // a tokenizer takes so many times the bytes of tokenizer.json
+	nodeBytes      = 7 << 10  // of a node in the runtime; our kernels leave it few, but the graph is read
+	rowPages       = 64 << 10 // of a mapped file come with each row: Linux brings the pages around
 	// A prefill chunk's logits take at most so much, or 32 rows: longer chunks are for graphs that give the last row only.
 	logitsBytes = 128 << 20
 	logitsRows  = 32
+	chunkMost   = 512
 )
 
 // How a weight is used.
@@ -60,39 +97,88 @@ func StepBytes(g *onnx.Graph) (bytes int64) {
 	return bytes
 }
 
-// weights says how much memory the graph's weights take on the CPU: kept as they are (tables that are only looked up), and
-// packed for the matrix kernels. Measured with ONNX Runtime 1.32.0 on Qwen2.5-0.5B and SmolLM2-135M: int4 weights with
-// their scales take 1.41 to 1.46 times their bytes, float32 ones as many as before, and the largest is there twice for a
-// moment; the mapped originals of packed weights are given back.
-func weights(g *onnx.Graph) (kept, packed int64) {
+// weights says how much memory the graph's weights take in the runtime, on the CPU. Quantised matrices are packed with their scales and a sum of
+// each block, and the file's own scales stay mapped; what is looked up too is copied. Float matrices are packed once; float16 becomes float32.
+// The mapped originals of packed weights are given back, the largest is there twice for a moment.
+func weights(g *onnx.Graph) (w Weights) {
 	use := uses(g)
-	var largest int64
+	walk(g, func(*onnx.Node, bool) { w.Nodes += nodeBytes })
 	for i := range g.Initializers {
 		t := &g.Initializers[i]
 		size, err := t.Size()
 		if err != nil || size < 0 || size > 1<<50 {
 			continue // the runtime refuses what has such a tensor
 		}
-		if t.External == nil {
-			kept += size // the file is parsed on the heap
-		}
-		if use[t.Name]&lookedUp != 0 && use[t.Name]&other == 0 {
-			kept += size
-		}
-		if use[t.Name] != lookedUp {
-			largest = max(largest, size)
+		how := use[t.Name]
+		if how != lookedUp {
+			w.Largest = max(w.Largest, size)
 		}
 		switch {
-		case use[t.Name]&blocks != 0:
-			packed += size + size/2
-		case use[t.Name]&other != 0 && t.Type == onnx.Float16:
-			packed += 2 * size // computed in float32
-		case use[t.Name]&other != 0:
-			packed += size
+		case t.External == nil:
+			w.Kept += size // the file is parsed on the heap
+		case how == lookedUp:
+			w.Table += size
+		case how&lookedUp != 0 && how&other == 0:
+			w.Kept += size
+		}
+		switch {
+		case how&blocks != 0 && t.Type == onnx.Float32:
+			w.Packed += size
+			w.Sums += size
+			w.Kept += size
+		case how&other != 0 && t.Type == onnx.Float16:
+			w.Packed += 2 * size
+		case how&(blocks|other) != 0:
+			w.Packed += size
 		}
 	}
-	return kept, packed + largest
+	return w
 }
+
+// width is the largest matrix dimension of a layer: of the weights that a product reads, the language head aside.
+func width(g *onnx.Graph, vocab int) (widest int64) {
+	matrix := map[string]bool{}
+	walk(g, func(n *onnx.Node, _ bool) {
+		switch n.Op {
+		case "MatMulNBits":
+			for _, name := range []string{"K", "N"} {
+				if a := n.Attribute(name); a != nil && a.Int != int64(vocab) && a.Int < 1<<24 {
+					widest = max(widest, a.Int)
+				}
+			}
+		case "MatMul", "Gemm":
+			for _, in := range n.Inputs {
+				matrix[in] = true
+			}
+		}
+	})
+	for i := range g.Initializers {
+		if t := &g.Initializers[i]; matrix[t.Name] && len(t.Dims) == 2 {
+			for _, d := range t.Dims {
+				if d != int64(vocab) && d < 1<<24 {
+					widest = max(widest, d)
+				}
+			}
+		}
+	}
+	return widest
+}
+
+// ChunkTokens is the length of one prefill run: long enough that weights are read rarely, short enough that it can be cancelled
+// and that the logits of all its tokens, where the graph makes them, stay small.
+func (s *Spec) ChunkTokens() int {
+	if s.oneRow() {
+		return chunkMost
+	}
+	size := 4
+	if s.LogitsType == "float16" {
+		size = 2
+	}
+	return max(logitsRows, min(chunkMost, logitsBytes/(max(s.Vocab, 1)*size)&^(logitsRows-1)))
+}
+
+// oneRow says whether a run gives the logits of no more tokens than are needed.
+func (s *Spec) oneRow() bool { return s.LastRowOnly || s.NumLogits != "" || s.LogitsRows != "" }
 
 // KVBytes is the size of the keys and values of context tokens of one sequence.
 func (s *Spec) KVBytes(context int) (int64, error) {
@@ -111,35 +197,80 @@ func (s *Spec) KVBytes(context int) (int64, error) {
 	return n, nil
 }
 
-// MemoryEstimate says what one sequence of context tokens needs on the CPU.
-func (s *Spec) MemoryEstimate(context int) (Estimate, error) {
-	kv, err := s.KVBytes(context)
+// MemoryEstimate says what one sequence needs on the CPU.
+func (s *Spec) MemoryEstimate(u Use) (Estimate, error) {
+	tokens := u.Context
+	if u.Tokens > 0 {
+		tokens = min(tokens, u.Tokens)
+	}
+	chunk := min(s.ChunkTokens(), tokens)
+	if u.Prompt > 0 {
+		chunk = min(chunk, u.Prompt)
+	}
+	if len(s.Past) == 0 { // every run starts from the first token
+		chunk = tokens
+	}
+	kv, err := s.KVBytes(tokens)
 	if err != nil {
 		return Estimate{}, err
 	}
 	if !s.Shared { // past and present are two sets
-		var ok bool
-		if kv, ok = product(kv, 2); !ok {
-			return Estimate{}, fmt.Errorf("model: size the cache: %w: two sets of %d tokens overflow", ErrContract, context)
-		}
+		kv = times(kv, 2)
 	}
-	e := Estimate{Weights: s.kept, Prepack: s.packed, KV: kv, Overhead: overheadBytes}
-	row := int64(s.Vocab) * 4
-	switch {
-	case len(s.Past) == 0: // every run starts from the first token
-		e.Logits = row * int64(context)
-	case s.LastRowOnly || s.NumLogits != "" || s.LogitsRows != "":
-		e.Logits = row
-	default:
-		e.Logits = min(row*int64(context), max(row*logitsRows, logitsBytes))
+	w := s.weights
+	e := Estimate{
+		Weights: min(w.Kept, partMost) + times(w.PerToken, int64(u.Context)), Prepack: min(w.Packed, partMost), KV: kv,
+		Scratch:  times(s.tokenBytes(tokens), int64(chunk)) + min(w.Table, times(rowPages, int64(chunk))),
+		Overhead: overheadBytes + w.Nodes, Loading: min(w.Largest, partMost),
 	}
-	for sum, parts := int64(0), []int64{e.Weights, e.Prepack, e.KV, e.Logits, e.Overhead}; len(parts) > 0; parts = parts[1:] {
-		if parts[0] > math.MaxInt64-sum {
-			return Estimate{}, fmt.Errorf("model: estimate memory: %w: the sum for %d tokens overflows", ErrContract, context)
-		}
-		sum += parts[0]
+	rows := chunk
+	if s.oneRow() {
+		rows = 1
+	}
+	e.Logits = times(int64(s.Vocab), 4, int64(rows))
+	if !w.Own {
+		e.Overhead += runtimeBytes
+	}
+	if u.Exact { // the scales go into the packed form, and the file's own are given back
+		e.Weights -= min(w.Sums, e.Weights)
+	} else {
+		e.Prepack += min(w.Sums, partMost)
+	}
+	if u.Text {
+		e.Tokenizer = textBytes + times(tokenizerTimes, s.tokenizerBytes)
+		e.Loading += s.tokenizerBytes
+	}
+	if slices.Max([]int64{e.Weights, e.Prepack, e.KV, e.Logits, e.Scratch, e.Tokenizer, e.Loading}) >= partMost {
+		return Estimate{}, fmt.Errorf("model: estimate memory: %w: the sum for %d tokens overflows", ErrContract, u.Context)
 	}
 	return e, nil
+}
+
+// tokenBytes is what the values of one token take while a chunk runs: the residual stream, its norm, and the widest layer; quantised, it is
+// there once more. The runtime keeps gate and up apart; where it has attention in plain nodes, each token has a row of scores for each head.
+func (s *Spec) tokenBytes(tokens int) int64 {
+	const float = 4
+	hidden, wide := int64(max(s.Hidden, s.Heads*s.HeadDim)), s.width
+	if s.weights.Own {
+		return float*(3*hidden+wide) + 8*wide/5
+	}
+	n := float*(3*hidden+2*wide) + 8*wide/5
+	if !s.Shared {
+		n += times(2*float, int64(s.Heads), int64(tokens))
+	}
+	return n
+}
+
+// partMost is above every part of an estimate, so that sums do not overflow.
+const partMost = math.MaxInt64 / 32
+
+// times multiplies sizes that are not negative; what is above partMost is that.
+func times(factors ...int64) int64 {
+	n, ok := product(factors...)
+	if !ok {
+		return partMost
+	}
+	return min(n, partMost)
 }
 
 // product multiplies numbers that are not negative, and says whether the result fits.

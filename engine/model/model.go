@@ -144,11 +144,16 @@ type Spec struct {
 
 	StepBytes int64 // of weights that computing one token reads from the graph as it is in its file
 
-	kept, packed int64 // bytes of weights, see weights
+	weights        Weights
+	width          int64 // see width
+	tokenizerBytes int64 // of its file
 }
 
-// SetWeights replaces what MemoryEstimate takes for the weights: bytes that stay as they are, and bytes of packed ones.
-func (s *Spec) SetWeights(kept, packed int64) { s.kept, s.packed = kept, packed }
+// SetWeights replaces what MemoryEstimate takes for the weights: those of a derived graph.
+func (s *Spec) SetWeights(w Weights) {
+	w.Nodes, w.Own = s.weights.Nodes/2, true // the graph was read, and the runtime has few nodes of it
+	s.weights = w
+}
 
 // Defaults are the sampling parameters that the model's author recommends; nil is a value that is not given.
 type Defaults struct {

@@ -31,11 +31,10 @@ type Bench struct {
 	Model       Generator
 	Vocab       int
 	Repetitions int
-	Peak        func() int64     // bytes resident at most so far
-	Estimate    int64            // bytes that opening the model foresees
-	RowBytes    int64            // of a sequence's cache, which each row of a batch has beside the model's own
-	Passage     []int32          // Passage in the model's tokens, for Copy alone
-	Speculate   engine.Speculate // for Copy alone: the other tests measure runs of one token
+	Peak        func() int64                // bytes resident at most so far
+	Estimate    func(t Test) (int64, error) // bytes foreseen for a process that has run this test after those before
+	Passage     []int32                     // Passage in the model's tokens, for Copy alone
+	Speculate   engine.Speculate            // for Copy alone: the other tests measure runs of one token
 }
 
 // What samples are in. More tokens per second are better, fewer milliseconds are.
@@ -85,11 +84,7 @@ func (b Bench) Run(ctx context.Context, t Test) (Result, error) {
 	if t.Generate > 0 {
 		r.GapP50MS, r.GapP95MS = quantile(r.GapsMS, 0.5), quantile(r.GapsMS, 0.95)
 	}
-	b.finish(&r)
-	if t.Rows > 1 {
-		r.Estimate += int64(t.Rows) * b.RowBytes
-	}
-	return r, nil
+	return r, b.finish(&r, t)
 }
 
 // Load measures how long open takes. There is no warm-up: who calls it has opened the model before, and closed it.
@@ -110,12 +105,15 @@ func (b Bench) Load(ctx context.Context, open func() (close func() error, err er
 		}
 		r.Samples = append(r.Samples, milliseconds(took))
 	}
-	b.finish(&r)
-	return r, nil
+	return r, b.finish(&r, Test{Kind: Load})
 }
 
-func (b Bench) finish(r *Result) {
-	r.Median, r.Deviation, r.PeakMemory, r.Estimate = median(r.Samples), deviation(r.Samples), b.Peak(), b.Estimate
+func (b Bench) finish(r *Result, t Test) (err error) {
+	r.Median, r.Deviation, r.PeakMemory = median(r.Samples), deviation(r.Samples), b.Peak()
+	if b.Estimate != nil {
+		r.Estimate, err = b.Estimate(t)
+	}
+	return err
 }
 
 // measured is one repetition.

@@ -217,8 +217,8 @@ func TestLimitAndEstimate(t *testing.T) {
 	if r.SetBandwidth(1); !strings.Contains(written(t, r, "md", nil), "the runtime's: no such product") {
 		t.Error("the table does not say why the runtime computes")
 	}
-	b := Bench{Model: &fake{}, Vocab: 10, Repetitions: 1, Peak: peak42, Estimate: 100, RowBytes: 7}
-	for rows, want := range map[int]int64{0: 100, 3: 121} {
+	b := Bench{Model: &fake{}, Vocab: 10, Repetitions: 1, Peak: peak42, Estimate: func(t Test) (int64, error) { return int64(100*t.Rows + t.Tokens()), nil }}
+	for rows, want := range map[int]int64{1: 104, 3: 304} {
 		if got, err := b.Run(t.Context(), Test{Generate: 2, Rows: rows}); err != nil || got.Estimate != want {
 			t.Errorf("%d rows: an estimate of %d, %v; want %d", rows, got.Estimate, err, want)
 		}
