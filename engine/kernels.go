@@ -71,7 +71,7 @@ func (m *Model) checkCache(o Options) error {
 // openDerived packs the weights and opens the derived graph over them.
 func (m *Model) openDerived(files model.Files, options ort.SessionOptions) error {
 	d := m.packed
-	w, err := loadWeights(m.env, d.tensors, d.plan, m.threads, m.context)
+	w, err := loadWeights(m.env, d.tensors, d.plan, sharedKey(files, d.plan), m.threads, m.context)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -196,23 +197,31 @@ func (m *Model) replan(files model.Files, o Options) (err error) {
 
 // fingerprint names a model's files and everything that a derived graph depends on, "" where they do not lie on disk.
 func fingerprint(env *ort.Env, files model.Files, half bool) string {
-	if files.Dir == "" {
-		return ""
-	}
 	h := sha256.New()
 	fmt.Fprintln(h, kernelsVersion, cpu.Rung(), env.Version(), half)
+	if !identify(h, files) {
+		return ""
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// identify writes which files a model has: their places, sizes and times. It is false where they do not lie on disk.
+func identify(h io.Writer, files model.Files) bool {
+	if files.Dir == "" {
+		return false
+	}
 	for _, file := range append([]string{files.Graph}, files.Data...) {
 		path, err := filepath.EvalSymlinks(files.Path(file))
 		if err != nil {
-			return ""
+			return false
 		}
 		info, err := os.Stat(path)
 		if err != nil {
-			return ""
+			return false
 		}
 		fmt.Fprintln(h, path, info.Size(), info.ModTime().UnixNano())
 	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	return true
 }
 
 // checkFile is where the outcome of a check is remembered, "" where it cannot be: in $SHAMMAH_CHECKS, or the user's cache folder.

@@ -2,8 +2,10 @@ package engine
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,35 +18,80 @@ import (
 	"github.com/shammah/shammah-engine/ort"
 )
 
-// weights is what the operators of a derived graph read: packed matrices in huge pages, and lists of floats.
+// weights is what the operators of a derived graph read: packed matrices in huge pages, which models of the same files share, and lists of
+// floats.
 type weights struct {
+	*matrices
+	release func() // of the matrices
 	tensors *model.Tensors
-	tiles   *ort.Buffer
 	floats  *ort.Buffer
-	mapped  []mapping
-	copies  []*ort.Buffer
-	packed  []cpu.Packed
 	lists   [][]float32
 	context int
 }
 
-// loadWeights packs what the plan asks for, on so many threads, straight from the model's files.
-func loadWeights(env *ort.Env, tensors *model.Tensors, plan *derive.Plan, threads, context int) (*weights, error) {
+// matrices is the packed matrices of one or several open models. Nothing changes them.
+type matrices struct {
+	tensors *model.Tensors // while they are packed
+	tiles   *ort.Buffer
+	mapped  []mapping
+	copies  []*ort.Buffer
+	packed  []cpu.Packed
+}
+
+// loadWeights packs what the plan asks for, on so many threads, straight from the model's files. The matrices of a model that is open already
+// under the same key are taken as they are; "" shares nothing.
+func loadWeights(env *ort.Env, tensors *model.Tensors, plan *derive.Plan, key string, threads, context int) (*weights, error) {
 	w := &weights{tensors: tensors, context: context}
-	if err := w.load(env, plan, threads); err != nil {
+	err := w.inline(plan.Model.Graph)
+	if err == nil {
+		err = w.loadFloats(env, plan.Floats)
+	}
+	if err == nil {
+		err = w.shareMatrices(env, plan, key, threads)
+	}
+	if err != nil {
 		w.Close()
 		return nil, err
 	}
 	return w, nil
 }
 
-func (w *weights) load(env *ort.Env, plan *derive.Plan, threads int) error {
-	if err := w.inline(plan.Model.Graph); err != nil {
+func (w *weights) shareMatrices(env *ort.Env, plan *derive.Plan, key string, threads int) error {
+	open := func() (io.Closer, error) {
+		m := &matrices{tensors: w.tensors}
+		if err := m.load(env, plan, threads); err != nil {
+			return nil, errors.Join(err, m.Close())
+		}
+		m.tensors = nil
+		return m, nil
+	}
+	if key == "" {
+		m, err := open()
+		if err == nil {
+			w.matrices, w.release = m.(*matrices), func() { m.Close() }
+		}
 		return err
 	}
-	if err := w.loadFloats(env, plan.Floats); err != nil {
-		return err
+	m, release, err := env.Share(key, open)
+	if err == nil {
+		w.matrices, w.release = m.(*matrices), release
 	}
+	return err
+}
+
+// sharedKey names the matrices of a plan: those of the same files, cut and joined in the same way. "" where the files do not lie on disk.
+func sharedKey(files model.Files, plan *derive.Plan) string {
+	h := sha256.New()
+	if !identify(h, files) {
+		return ""
+	}
+	for _, m := range plan.Matrices {
+		fmt.Fprintf(h, "%q %d %d %d %d %v %v\n", m.Name, m.Outputs, m.Inputs, m.Block, m.Bits, m.Zeros != nil, m.Weights != nil)
+	}
+	return string(h.Sum(nil))
+}
+
+func (w *matrices) load(env *ort.Env, plan *derive.Plan, threads int) error {
 	total := 0
 	var work []packing
 	for _, m := range plan.Matrices {
@@ -128,7 +175,7 @@ func (w *weights) loadFloats(env *ort.Env, list []derive.Floats) error {
 }
 
 // describe is a matrix as the kernels know it; rows of float32 are mapped where they lie.
-func (w *weights) describe(env *ort.Env, m derive.Matrix) (cpu.Packed, error) {
+func (w *matrices) describe(env *ort.Env, m derive.Matrix) (cpu.Packed, error) {
 	p := cpu.Packed{Matrix: cpu.Matrix{Outputs: m.Outputs, Inputs: m.Inputs, Block: m.Block, Bits: m.Bits}}
 	if m.Bits == 32 {
 		f, at, err := w.tensors.Place(m.Weights)
@@ -163,7 +210,7 @@ func (w *weights) describe(env *ort.Env, m derive.Matrix) (cpu.Packed, error) {
 }
 
 // sameZeros says whether all stored zero points are the one that is taken where none are stored.
-func (w *weights) sameZeros(m derive.Matrix) (bool, error) {
+func (w *matrices) sameZeros(m derive.Matrix) (bool, error) {
 	size, err := m.Zeros.Size()
 	if err != nil {
 		return false, err
@@ -206,7 +253,7 @@ func cutPacking(matrix, at int, m derive.Matrix, c cpu.Matrix) []packing {
 	return list
 }
 
-func (w *weights) pack(matrices []derive.Matrix, work []packing, threads int) error {
+func (w *matrices) pack(list []derive.Matrix, work []packing, threads int) error {
 	var next atomic.Int64
 	errs := make([]error, max(threads, 1))
 	var group sync.WaitGroup
@@ -218,7 +265,7 @@ func (w *weights) pack(matrices []derive.Matrix, work []packing, threads int) er
 				if n >= len(work) {
 					return
 				}
-				errs[i] = w.packOne(matrices[work[n].matrix], work[n], &buffers)
+				errs[i] = w.packOne(list[work[n].matrix], work[n], &buffers)
 			}
 		})
 	}
@@ -230,13 +277,13 @@ func (w *weights) pack(matrices []derive.Matrix, work []packing, threads int) er
 type packBuffers struct{ codes, scales, zeros []byte }
 
 // piece reads rows [from, to) of a tensor that has so many bytes a row.
-func (w *weights) piece(into *[]byte, t *onnx.Tensor, from, to, rowBytes int) ([]byte, error) {
+func (w *matrices) piece(into *[]byte, t *onnx.Tensor, from, to, rowBytes int) ([]byte, error) {
 	n := (to - from) * rowBytes
 	*into = slices.Grow((*into)[:0], n)[:n]
 	return *into, w.tensors.ReadAt(*into, t, int64(from)*int64(rowBytes))
 }
 
-func (w *weights) packOne(m derive.Matrix, p packing, b *packBuffers) error {
+func (w *matrices) packOne(m derive.Matrix, p packing, b *packBuffers) error {
 	c := w.packed[p.matrix].Matrix
 	bytes := c.TileBytes()
 	into := w.tiles.Bytes()[p.at+p.tile*bytes : p.at+(p.tile+p.tiles)*bytes]
@@ -274,7 +321,7 @@ func (w *weights) packOne(m derive.Matrix, p packing, b *packBuffers) error {
 }
 
 // packFloats quantises float32 weights on their way.
-func (w *weights) packFloats(m derive.Matrix, c cpu.Matrix, p packing, into []byte, from, to int, b *packBuffers) error {
+func (w *matrices) packFloats(m derive.Matrix, c cpu.Matrix, p packing, into []byte, from, to int, b *packBuffers) error {
 	part := c
 	part.Outputs = to - from
 	var err error
@@ -318,12 +365,24 @@ func (w *weights) stepBytes(plan *derive.Plan) int64 {
 
 // Close frees everything; the session that reads it must be gone.
 func (w *weights) Close() {
-	for _, b := range append([]*ort.Buffer{w.tiles, w.floats}, w.copies...) {
+	if w.release != nil {
+		w.release()
+	}
+	if w.floats != nil {
+		w.floats.Close()
+	}
+}
+
+// Close frees the matrices, which nobody uses any more.
+func (w *matrices) Close() error {
+	var errs []error
+	for _, b := range append([]*ort.Buffer{w.tiles}, w.copies...) {
 		if b != nil {
-			b.Close()
+			errs = append(errs, b.Close())
 		}
 	}
 	for _, m := range w.mapped {
-		m.close()
+		errs = append(errs, m.close())
 	}
+	return errors.Join(errs...)
 }

@@ -29,6 +29,7 @@ type Env struct {
 	version string
 	log     zerolog.Logger
 	huge    hugePages
+	shares  shares
 }
 
 // Open opens the library and makes the environment. It can be opened again when it and everything made from it are closed.
