@@ -132,6 +132,7 @@ func openFiles(env *ort.Env, files model.Files, o Options) (*Model, error) {
 	if err := m.load(files, o); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
+	m.runner.trial = m.newTrial(files, o)
 	m.turn <- struct{}{}
 	if why := m.endCheck(check); why != "" {
 		if err := m.Close(); err != nil {

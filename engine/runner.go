@@ -27,6 +27,7 @@ type runner struct {
 	rows     int
 	capacity int
 	chunk    int // tokens of one prefill run
+	trial    *trial
 
 	cancel *ort.RunOptions // of the request that runs now
 
@@ -225,8 +226,9 @@ func (r *runner) Feed(ctx context.Context, ids []int32) (sample.Logits, error) {
 		if err := ctx.Err(); err != nil {
 			return sample.Logits{}, err
 		}
-		n := min(len(ids), r.chunk)
-		if err := r.feedChunk(ids[:n], 1); err != nil {
+		n := r.trial.next(len(ids), r.chunk)
+		err := r.feedChunk(ids[:n], 1)
+		if r.trial = r.trial.ran(err); err != nil {
 			r.closeWide()
 			return sample.Logits{}, cancelled(ctx, err)
 		}

@@ -231,7 +231,8 @@ func (s *Spec) MemoryEstimate(u Use) (Estimate, error) {
 	if !w.Own {
 		e.Overhead += runtimeBytes
 	}
-	if u.Exact { // the scales go into the packed form, and the file's own are given back
+	if u.Exact { // the scales go into the packed form, the file's own are given back, and nothing is there twice
+		e.Loading = 0
 		e.Weights -= min(w.Sums, e.Weights)
 	} else {
 		e.Prepack += min(w.Sums, partMost)
