@@ -161,7 +161,7 @@ func smaller(name string, available int64) string {
 		best.Alias = tinyName
 	}
 	for _, e := range hub.Catalogue() {
-		if e.Family == than.Family && e.Bytes > best.Bytes && e.Bytes < than.Bytes && hub.Needs(e.Bytes) <= available {
+		if e.Family == than.Family && e.Bytes > best.Bytes && e.Bytes < than.Bytes && e.Memory() <= available {
 			best = e
 		}
 	}

@@ -26,7 +26,7 @@ const threadsMax = 1024
 const tinyName = "tiny"
 
 // tinyMemory is what it needs with its whole context, by the engine's own estimate.
-const tinyMemory = 320 << 20
+const tinyMemory = 100 << 20
 
 func modelFlags() []cli.Flag {
 	return []cli.Flag{

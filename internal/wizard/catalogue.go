@@ -98,7 +98,7 @@ func (w *Wizard) recommended() (size string) {
 // trouble says why a model does not fit this machine, "" if it does or if that is not known.
 func (w *Wizard) trouble(e hub.Entry) string {
 	m := w.facts.Memory
-	if needs := hub.Needs(e.Bytes); m.Total > 0 && needs > m.Available {
+	if needs := e.Memory(); m.Total > 0 && needs > m.Available {
 		return fmt.Sprintf("it needs about %s of memory and %s are available", bytesText(needs), bytesText(m.Available))
 	}
 	if w.facts.Disk > 0 && e.Bytes > w.facts.Disk {
@@ -129,7 +129,7 @@ func (w *Wizard) sizeLabel(e hub.Entry) string {
 	if e.Seen {
 		about = ""
 	}
-	label := fmt.Sprintf("%-6s  %s · %s%s · memory %s", e.Size, name, about, bytesText(e.Bytes), bytesText(hub.Needs(e.Bytes)))
+	label := fmt.Sprintf("%-6s  %s · %s%s · memory %s", e.Size, name, about, bytesText(e.Bytes), bytesText(e.Memory()))
 	switch {
 	case w.trouble(e) != "":
 		label += " · does not fit"

@@ -149,7 +149,7 @@ func (w *Wizard) askFamily(q *Question) {
 
 func (w *Wizard) askSize(q *Question) {
 	q.Title = "Which size?"
-	q.Text = []string{"Downloads and memory are those of the variant for the CPU, with a short", "context; \"about\" is from the number of parameters.", "The larger, the better the answers, and the slower."}
+	q.Text = []string{"Downloads and memory are those of the variant for the CPU, with a full", "context of 4,096 tokens; \"about\" is from the number of parameters.", "The larger, the better the answers, and the slower."}
 	if w.facts.Memory.Total > 0 {
 		q.Text = append(q.Text, bytesText(w.facts.Memory.Available)+" of memory are available here.")
 	}
