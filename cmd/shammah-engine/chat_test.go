@@ -202,7 +202,7 @@ func TestSmallerModel(t *testing.T) {
 		{"deepseek-14b", 20 << 30, "deepseek-7b"},
 		{"smollm2-1.7b", 1 << 30, "smollm2-360m"},
 		{"/some/folder", 64 << 30, tinyName},
-		{"qwen-1.5b", 200 << 20, ""},
+		{"qwen-1.5b", 90 << 20, ""},
 	} {
 		if got := smaller(c.name, c.available); got != c.want {
 			t.Errorf("%s with %d MiB: got %s, want %s", c.name, c.available>>20, got, c.want)

@@ -127,7 +127,7 @@ func TestMoreMemoryThanThereIs(t *testing.T) {
 	for _, args := range [][]string{{"run", "--raw"}, {"query"}, {"bench"}} {
 		got := command(t, "hi", append(args, "--model", dir, "--context", "1000000000")...)
 		line := lastLine(got.problems)
-		if got.code != exitFailure || got.out != "" || !strings.Contains(line, "it needs about 1.9 TiB") || !strings.Contains(line, "--force") {
+		if got.code != exitFailure || got.out != "" || !strings.Contains(line, "cache for 1000000000 tokens 1.9 TiB") || !strings.Contains(line, "--force") {
 			t.Errorf("%v: got %d %q %q; want %d and a line with what it needs and --force", args, got.code, got.out, got.problems, exitFailure)
 		}
 	}
