@@ -23,7 +23,7 @@ go_test = $(GO) test -ldflags '$(ldflags)'
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := program
-.PHONY: program cpu cuda coreml native run test vet unit ctest bench peers bench-check accuracy check race cgocheck fuzz hf cross tags dist clean help
+.PHONY: program cpu cuda coreml native run test vet unit ctest bench peers bench-check accuracy check race cgocheck fuzz hf lora cross tags dist clean help
 
 program: native ## or just make: the program for this machine's CPU, build/bin/shammah-engine
 	$(GO) build -buildvcs=false -tags '$(tag)' -ldflags '$(ldflags) -X main.version=$(version)' -o $(program) ./cmd/shammah-engine
@@ -84,6 +84,15 @@ $(build)/hf/installed: scripts/hub/requirements.txt
 	@rm -rf $(build)/hf
 	@PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: --target $(build)/hf -r $< \
 	  || { echo 'make hf: pip could not install $<: it needs the network, and Python 3.11 to 3.14' >&2; exit 1; }
+	@touch $@
+
+lora: $(build)/lora/installed ## adapters are trained by scripts/lora (PEFT and torch, 4 GB, installed into build/lora)
+	PYTHONPATH=$(build)/lora $(PYTHON) scripts/lora/test.py engine/tiny/model
+
+$(build)/lora/installed: scripts/lora/requirements.txt
+	@rm -rf $(build)/lora
+	@PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: --no-compile --target $(build)/lora -r $< \
+	  || { echo 'make lora: pip could not install $<: it needs the network, and Python 3.11 to 3.14' >&2; exit 1; }
 	@touch $@
 
 cross: native
