@@ -30,6 +30,7 @@ type Env struct {
 	log     zerolog.Logger
 	huge    hugePages
 	shares  shares
+	plugins plugins
 }
 
 // Open opens the library and makes the environment. It can be opened again when it and everything made from it are closed.

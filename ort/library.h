@@ -18,6 +18,8 @@ static inline library_opened library_open(const char *path, int global) {
 
 static inline void library_close(void *h) { dlclose(h); }
 
+static inline int library_has(void *h, const char *symbol) { return dlsym(h, symbol) != NULL; }
+
 // library_base is NULL where the library is not ONNX Runtime.
 static inline const OrtApiBase *library_base(void *h) {
   const OrtApiBase *(*get)(void);

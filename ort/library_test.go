@@ -5,11 +5,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -213,34 +210,5 @@ func TestNewestIn(t *testing.T) {
 		if got != test.want {
 			t.Errorf("%s, %q: %q, want %q", test.goos, test.files, got, test.want)
 		}
-	}
-}
-
-// A provider's library that replaces a signal handler does not take the signal away from Go (yalue/onnxruntime_go#140).
-func TestSignalHandlersSurviveProviders(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("the library of the test is built for Linux")
-	}
-	env := open(t)
-	thief := build(t, "libthief.so", `
-#include <signal.h>
-static void nothing(int n) { (void)n; }
-__attribute__((constructor)) static void take(void) { signal(SIGUSR1, nothing); }
-`)
-	caught := make(chan os.Signal, 1)
-	signal.Notify(caught, syscall.SIGUSR1)
-	defer signal.Stop(caught)
-	s, err := env.OpenSessionBytes(oneGraph("Neg"), ort.SessionOptions{Providers: []ort.Provider{{Name: "Abacus", Libraries: []string{thief}}}})
-	if err == nil {
-		s.Close()
-		t.Fatal("a provider that does not exist was accepted")
-	}
-	if err := syscall.Kill(os.Getpid(), syscall.SIGUSR1); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-caught:
-	case <-time.After(5 * time.Second):
-		t.Error("the signal did not arrive")
 	}
 }

@@ -32,7 +32,15 @@ func (l Level) native() C.int {
 type Provider struct {
 	Name      string            // as Env.Providers names it, with or without "ExecutionProvider"; "" is the CPU
 	Options   map[string]string // the provider's own keys
-	Libraries []string          // opened first, for all to see: what the provider's library needs and cannot find itself
+	Libraries []Library         // opened first, for all to see: what the provider's library needs and cannot find itself
+	Plugin    string            // the file of a plug-in library that brings the provider; "" is one that the runtime has
+	Device    string            // of a plug-in, what it computes on: gpu, npu or cpu; "" is the first of these that it offers
+}
+
+// Library is a shared library that a provider needs.
+type Library struct {
+	Paths []string // tried in order; a name without a folder is the system loader's to find
+	Hint  string   // what there is not, without it, and how to get it
 }
 
 // SessionOptions is how a session is made. The zero value runs on the CPU with one thread per processor of this process.
@@ -74,6 +82,7 @@ func (o SessionOptions) configuration() map[string]string {
 // sessionOptions is the C object made from SessionOptions. Implements: OrtSessionOptions.
 type sessionOptions struct {
 	table
+	env    *Env
 	ptr    *C.OrtSessionOptions
 	domain *C.OrtCustomOpDomain // must outlive the session; nil without operators
 }
@@ -89,7 +98,7 @@ func (e *Env) sessionOptions(o SessionOptions) (*sessionOptions, error) {
 	if err := e.check(made.status); err != nil {
 		return nil, err.in("session options")
 	}
-	s := &sessionOptions{table: e.table, ptr: (*C.OrtSessionOptions)(made.ptr)}
+	s := &sessionOptions{table: e.table, env: e, ptr: (*C.OrtSessionOptions)(made.ptr)}
 	for _, step := range []func(SessionOptions) error{s.plain, s.config, s.dimensions, s.providers, s.operators} {
 		if err := step(o); err != nil {
 			s.close()

@@ -112,6 +112,25 @@ static inline OrtStatus *ort_append_cuda(const OrtApi *t, OrtSessionOptions *o, 
   return s;
 }
 
+// plug-in providers; devices belong to the environment
+
+static inline OrtStatus *ort_plugin_register(const OrtApi *t, OrtEnv *e, const char *name, const char *path) { return t->RegisterExecutionProviderLibrary(e, name, path); }
+
+static inline ort_list ort_devices(const OrtApi *t, const OrtEnv *e) {
+  const OrtEpDevice *const *list = NULL;
+  size_t n = 0;
+  OrtStatus *s = t->GetEpDevices(e, &list, &n);
+  return (ort_list){s, (void *const *)list, n};
+}
+
+static inline const char *ort_device_provider(const OrtApi *t, const OrtEpDevice *d) { return t->EpDevice_EpName(d); }
+static inline const char *ort_device_vendor(const OrtApi *t, const OrtEpDevice *d) { return t->EpDevice_EpVendor(d); }
+static inline int ort_device_kind(const OrtApi *t, const OrtEpDevice *d) { return (int)t->HardwareDevice_Type(t->EpDevice_Device(d)); }
+
+static inline OrtStatus *ort_append_device(const OrtApi *t, OrtSessionOptions *o, OrtEnv *e, const OrtEpDevice *d, char **keys, char **values, size_t n) {
+  return t->SessionOptionsAppendExecutionProvider_V2(o, e, &d, 1, (const char *const *)keys, (const char *const *)values, n);
+}
+
 // operators of the program's own
 
 static inline ort_made ort_domain(const OrtApi *t, const char *name) {
