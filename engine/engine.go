@@ -67,7 +67,7 @@ type Model struct {
 	context   int
 	chunk     int
 	threads   int
-	provider  string
+	placement Placement
 	log       zerolog.Logger
 	kernels   string   // why our kernels do not compute, "" if they do
 	packed    *derived // the graph for our kernels, nil: the original runs
@@ -278,8 +278,11 @@ func (m *Model) Context() int { return m.context }
 // Threads is the number of threads that compute.
 func (m *Model) Threads() int { return m.threads }
 
-// Provider is the execution provider that truly runs most of the graph's nodes.
-func (m *Model) Provider() string { return m.provider }
+// Provider names the execution provider that truly computes, or several with their shares.
+func (m *Model) Provider() string { return m.placement.Short() }
+
+// Placement is which execution provider holds what of the graph.
+func (m *Model) Placement() Placement { return m.placement }
 
 // Kernels says why the runtime computes the matrix products and not package cpu's kernels; "" if these do.
 func (m *Model) Kernels() string { return m.kernels }

@@ -49,7 +49,7 @@ func (m *Model) identity(files model.Files, o Options) func() (string, error) {
 			}
 		}
 		h := sha256.New()
-		fmt.Fprintln(h, print, kernelsVersion, cpu.Rung(), m.env.Version(), o.HalfCache, o.Kernels == KernelsExact, m.packed != nil, m.provider)
+		fmt.Fprintln(h, print, kernelsVersion, cpu.Rung(), m.env.Version(), o.HalfCache, o.Kernels == KernelsExact, m.packed != nil, m.Provider())
 		return hex.EncodeToString(h.Sum(nil)[:16]), nil
 	})
 }

@@ -3,7 +3,6 @@ package engine
 import (
 	"fmt"
 	"io/fs"
-	"strings"
 
 	"github.com/shammah/shammah-engine/engine/model"
 	"github.com/shammah/shammah-engine/ort"
@@ -26,7 +25,7 @@ func (m *Model) openSession(files model.Files, o Options) error {
 	var err error
 	if m.packed != nil {
 		if err = m.openDerived(files, options); err == nil {
-			return m.place()
+			return m.place(files)
 		}
 		return err
 	}
@@ -42,31 +41,7 @@ func (m *Model) openSession(files model.Files, o Options) error {
 	if err != nil {
 		return err
 	}
-	return m.place()
-}
-
-// place notes the provider that truly runs.
-func (m *Model) place() error {
-	nodes, err := m.session.Placement()
-	if err != nil {
-		return err
-	}
-	m.provider = majority(nodes)
-	return nil
-}
-
-// majority is the provider that most nodes were placed on, in short: CPU, CUDA, CoreML.
-func majority(nodes []ort.Node) string {
-	count := map[string]int{}
-	best := "CPU"
-	for _, n := range nodes {
-		name := strings.TrimSuffix(n.Provider, "ExecutionProvider")
-		count[name]++
-		if count[name] > count[best] {
-			best = name
-		}
-	}
-	return best
+	return m.place(files)
 }
 
 // signature is the session's inputs and outputs as plain values.
