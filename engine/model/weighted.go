@@ -6,6 +6,7 @@ import "github.com/shammah/shammah-engine/internal/onnx"
 type Weighted struct {
 	Name, Op string
 	Bytes    int64 // of the weights that a step reads there
+	Place    int   // among the graph's own nodes, -1 in a branch
 }
 
 // WeightedNodes lists the nodes that compute with weights, each weight at the first that does: also behind nodes that only cast,
@@ -19,7 +20,13 @@ func WeightedNodes(g *onnx.Graph) (list []Weighted) {
 			constant[g.Initializers[i].Name] = 0
 		}
 	}
-	walk(g, func(n *onnx.Node, _ bool) {
+	at := -1
+	walk(g, func(n *onnx.Node, top bool) {
+		place := -1
+		if top {
+			at++
+			place = at
+		}
 		fixed, bytes := true, int64(0)
 		for i, in := range n.Inputs {
 			size, known := constant[in]
@@ -42,7 +49,7 @@ func WeightedNodes(g *onnx.Graph) (list []Weighted) {
 				}
 			}
 		case bytes > 0 && n.Op != "Gather" && n.Op != "GatherBlockQuantized":
-			list = append(list, Weighted{n.Name, n.Op, bytes})
+			list = append(list, Weighted{n.Name, n.Op, bytes, place})
 			for _, in := range n.Inputs {
 				if _, known := constant[in]; known {
 					constant[in] = 0 // counted

@@ -32,7 +32,7 @@ func TestWeightedNodes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []Weighted{{"", "MatMul", 88}, {"", "Mul", 40}, {"", "MatMul", 400}}
+	want := []Weighted{{"", "MatMul", 88, 3}, {"", "Mul", 40, 4}, {"", "MatMul", 400, 7}}
 	if got := WeightedNodes(m.Graph); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -3,6 +3,4 @@
 package provider
 
 // Build is the kind of hardware that this binary was built for.
-const Build = "cpu"
-
-func available() []Candidate { return []Candidate{cpu()} }
+const Build = CPU
