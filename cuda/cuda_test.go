@@ -146,3 +146,11 @@ func TestDriver(t *testing.T) {
 		}
 	}
 }
+
+func TestPresent(t *testing.T) {
+	for file, want := range map[string]bool{"/etc/passwd": false, "/proc/driver/nvidia/version": true, "/dev/nvidiactl": true, "/dev/dxg": true} {
+		if got := machine(nil, file).Present(); got != want {
+			t.Errorf("with %s: %v, want %v", file, got, want)
+		}
+	}
+}

@@ -119,3 +119,13 @@ func (m Machine) Driver() (d Driver) {
 	slices.Reverse(d.Devices)
 	return d
 }
+
+// Present says whether there is any sign of NVIDIA's driver, without loading a library.
+func (m Machine) Present() bool {
+	for _, sign := range []string{"proc/driver/nvidia/version", "dev/nvidiactl", "dev/dxg"} { // the last is WSL's
+		if _, err := fs.Stat(m.Root, sign); err == nil {
+			return true
+		}
+	}
+	return false
+}

@@ -62,6 +62,23 @@ func (e *Env) Plugin(path string) ([]PluginDevice, error) {
 	return devices, nil
 }
 
+// PluginProvider is the name of the provider that a session with p would have, of a plug-in library.
+func (e *Env) PluginProvider(p Provider) (string, error) {
+	if err := e.hold(); err != nil {
+		return "", fail("plug-in provider "+p.Plugin, "%w", err)
+	}
+	defer e.drop()
+	found, err := e.plugin(p.Plugin)
+	if err != nil {
+		return "", err
+	}
+	d, err := e.choose(p, found)
+	if err != nil {
+		return "", fail("plug-in provider "+p.Plugin, "%w", err)
+	}
+	return e.device(d).Provider, nil
+}
+
 func (e *Env) device(d *C.OrtEpDevice) PluginDevice {
 	kind := "cpu"
 	switch C.ort_device_kind(e.c, d) {

@@ -153,7 +153,7 @@ func measure(ctx context.Context, c *cli.Context, tests []bench.Test) (report be
 	spec := m.Spec()
 	report = bench.Report{
 		Version: version, Model: spec.Name, Bytes: spec.Bytes, Parameters: spec.Parameters, Layout: spec.Layout.String(), Variant: spec.Variant,
-		Provider: m.Provider(), Threads: m.Threads(), CPU: cpuid.CPU.BrandName + ", kernels " + cpu.Rung(), LoadMS: time.Since(start).Seconds() * 1e3,
+		Provider: m.Provider(), Placement: m.Placement().String(), Threads: m.Threads(), CPU: cpuid.CPU.BrandName + ", kernels " + cpu.Rung(), LoadMS: time.Since(start).Seconds() * 1e3,
 		Kernels: cmp.Or(m.Kernels(), bench.KernelsOwn), StepBytes: m.StepBytes(),
 	}
 	b, err := benchOf(c, m)
@@ -228,7 +228,7 @@ func reopen(ctx context.Context, c *cli.Context) (close func() error, err error)
 	if err != nil {
 		return nil, err
 	}
-	m, err := openIn(env, c, dir)
+	m, err := openIn(ctx, env, c, dir)
 	if err != nil {
 		return nil, errors.Join(err, env.Close())
 	}

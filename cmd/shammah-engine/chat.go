@@ -16,7 +16,6 @@ import (
 	"github.com/shammah/shammah-engine/engine/chat"
 	"github.com/shammah/shammah-engine/engine/model"
 	"github.com/shammah/shammah-engine/internal/config"
-	"github.com/shammah/shammah-engine/internal/provider"
 	"github.com/shammah/shammah-engine/internal/repl"
 	"github.com/shammah/shammah-engine/internal/router"
 )
@@ -117,8 +116,8 @@ func checkFlags(c *cli.Context, raw bool) error {
 	if err := sampling(c, &model.Spec{Vocab: math.MaxInt32}, &engine.Request{}); err != nil {
 		return err
 	}
-	if _, err := provider.Chain(c.String("provider")); err != nil {
-		return fmt.Errorf("%w: %w", errUsage, err)
+	if _, err := providerWish(c); err != nil {
+		return err
 	}
 	if raw && c.String("system") != "" {
 		return fmt.Errorf("%w: %s: --system needs a chat template, and with --raw the prompt goes to the model as it is", errUsage, c.Command.Name)

@@ -104,7 +104,7 @@ func (s *source) download(ctx context.Context, progress func(bootstrap.Progress)
 	if err != nil {
 		return err
 	}
-	o := hub.PlanOptions{Variant: s.c.String("variant"), Provider: chain[0].Name}
+	o := hub.PlanOptions{Variant: s.c.String("variant"), Provider: provider.Wanted(chain)}
 	if memory, err := sys.ReadMemory(); err == nil && o.Provider == provider.CPU {
 		o.Memory = memory.Available
 	}
@@ -122,12 +122,12 @@ func (s *source) download(ctx context.Context, progress func(bootstrap.Progress)
 }
 
 // Load opens library and model. What ONNX Runtime does there cannot be interrupted.
-func (s *source) Load(context.Context) (*opened, string, error) {
+func (s *source) Load(ctx context.Context) (*opened, string, error) {
 	env, err := ort.Open(ort.Options{Log: logger(s.c.App.ErrWriter, s.c.Bool("verbose"))})
 	if err != nil {
 		return nil, "", err
 	}
-	m, err := openIn(env, s.c, s.dir)
+	m, err := openIn(ctx, env, s.c, s.dir)
 	if errors.Is(err, engine.ErrMemory) {
 		err = s.suggest(err)
 	}

@@ -33,14 +33,17 @@ func modelFlags() []cli.Flag {
 		&cli.StringFlag{Name: "model", Aliases: []string{"m"}, Usage: "`NAME` of the model: an alias (qwen-1.5b), owner/name, or a folder", DefaultText: "as configured, or tiny"},
 		&cli.StringFlag{Name: "variant", Usage: "which `GRAPH` of several: q4, int8, fp16, fp32"},
 		providerFlag(),
+		&cli.StringFlag{Name: "provider-library", Usage: "a plug-in of ONNX Runtime in `FILE` brings the provider"},
+		&cli.StringSliceFlag{Name: "provider-option", Usage: "`KEY=VALUE` for the provider (repeatable): " + providerKeys()},
+		&cli.StringFlag{Name: "require-provider", Usage: "fail unless the provider that was asked for holds this `SHARE` of the compute", DefaultText: "0.9; by --provider auto, half or the next one"},
 		&cli.IntFlag{Name: "threads", Aliases: []string{"t"}, Usage: "`N` threads compute", DefaultText: "one for each physical core"},
 		&cli.IntFlag{Name: "context", Aliases: []string{"c"}, Usage: "`TOKENS` that prompt and answer may have together", DefaultText: "4096, or the model's maximum if smaller"},
 		&cli.StringFlag{Name: "kernels", Value: "auto", Usage: "`WHOSE` matrix products on the CPU: auto (this program's own, where they are right) or off (the runtime's)"},
 		&cli.StringFlag{Name: "cache", Usage: "`TYPE` of keys and values: f32 or f16 (half the memory; only with this program's own kernels)", DefaultText: "the graph's own"},
 		&cli.BoolFlag{Name: "exact", Usage: "the model's graph as it is, with float32 activations: slower, for comparisons"},
 		&cli.BoolFlag{Name: "pull", Usage: "download the model if it is not here, without asking"},
-		&cli.BoolFlag{Name: "force", Usage: "try even if memory seems too small"},
-		&cli.BoolFlag{Name: "verbose", Usage: "say what happens inside"},
+		&cli.BoolFlag{Name: "force", Usage: "try even if memory seems too small, or the provider holds little of the model"},
+		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "say what happens inside, and which provider holds what"},
 	}
 }
 
@@ -117,7 +120,7 @@ func openModel(ctx context.Context, c *cli.Context) (m *engine.Model, close func
 	if err != nil {
 		return nil, nil, err
 	}
-	if m, err = openIn(env, c, dir); err != nil {
+	if m, err = openIn(ctx, env, c, dir); err != nil {
 		env.Close()
 		return nil, nil, err
 	}
@@ -125,38 +128,21 @@ func openModel(ctx context.Context, c *cli.Context) (m *engine.Model, close func
 		fmt.Fprintf(c.App.ErrWriter, "warning: %s\n", oneLine(w))
 	}
 	fmt.Fprintf(c.App.ErrWriter, "%s · %s · %s, %d threads\n", m.Spec().Name, m.Spec().Variant, m.Provider(), m.Threads())
+	if c.Bool("verbose") {
+		fmt.Fprintf(c.App.ErrWriter, "placement: %s\n", m.Placement())
+	}
 	return m, func() {
 		m.Close()
 		env.Close()
 	}, nil
 }
 
-// openIn opens the model with the first provider of the chain that can run it, and says why those before it could not.
-func openIn(env *ort.Env, c *cli.Context, dir string) (*engine.Model, error) {
-	if n := c.Int("threads"); n < 0 || n > threadsMax {
-		return nil, fmt.Errorf("%w: --threads is %d, expected 1 to %d", errUsage, n, threadsMax)
-	}
-	chain, err := provider.Chain(c.String("provider"))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errUsage, err)
-	}
-	for i, candidate := range chain {
-		m, err := openWith(env, c, dir, candidate)
-		if err == nil {
-			return m, nil
-		}
-		if i == len(chain)-1 {
-			return nil, err
-		}
-		fmt.Fprintf(c.App.ErrWriter, "%s cannot run this model, trying %s: %s\n", candidate.Name, chain[i+1].Name, oneLine(err.Error()))
-	}
-	return nil, fmt.Errorf("open the model: this binary has no provider")
-}
-
-func openWith(env *ort.Env, c *cli.Context, dir string, candidate provider.Candidate) (m *engine.Model, err error) {
+// openWith opens the model as the flags say, on these providers; none is the CPU.
+func openWith(env *ort.Env, c *cli.Context, dir string, providers []ort.Provider) (m *engine.Model, err error) {
 	o := engine.Options{
-		NoText:  c.Command.Name == "bench" && !slices.Contains(c.StringSlice("test"), string(bench.Copy)), // it feeds ids, as the loops that it is compared with do
-		Variant: c.String("variant"), Context: c.Int("context"), Threads: c.Int("threads"), Force: c.Bool("force"),
+		Providers: providers,
+		NoText:    c.Command.Name == "bench" && !slices.Contains(c.StringSlice("test"), string(bench.Copy)), // it feeds ids, as the loops that it is compared with do
+		Variant:   c.String("variant"), Context: c.Int("context"), Threads: c.Int("threads"), Force: c.Bool("force"),
 		Log: logger(c.App.ErrWriter, c.Bool("verbose")),
 	}
 	switch k := c.String("kernels"); {
@@ -173,9 +159,6 @@ func openWith(env *ort.Env, c *cli.Context, dir string, candidate provider.Candi
 		o.HalfCache = true
 	default:
 		return nil, fmt.Errorf("%w: --cache is %q, expected f32 or f16", errUsage, k)
-	}
-	if candidate.Name != provider.CPU {
-		o.Providers = []ort.Provider{candidate.Provider}
 	}
 	if name := c.String("draft"); name != "" && !o.NoText { // without text nothing that is measured speculates
 		if o.Draft, err = openDraft(env, c, name, o); err != nil {

@@ -93,7 +93,7 @@ func download(ctx context.Context, c *cli.Context, name string, out io.Writer, a
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUsage, err)
 	}
-	o := hub.PlanOptions{Variant: c.String("variant"), Provider: chain[0].Name}
+	o := hub.PlanOptions{Variant: c.String("variant"), Provider: provider.Wanted(chain)}
 	if memory, err := sys.ReadMemory(); err == nil && o.Provider == provider.CPU {
 		o.Memory = memory.Available
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/shammah/shammah-engine/internal/config"
 	"github.com/shammah/shammah-engine/internal/hub"
 	"github.com/shammah/shammah-engine/internal/provider"
+	"github.com/shammah/shammah-engine/internal/selftest"
 	"github.com/shammah/shammah-engine/internal/sys"
 	"github.com/shammah/shammah-engine/internal/wizard"
 	"github.com/shammah/shammah-engine/ort"
@@ -173,7 +174,7 @@ func tryBackends(ctx context.Context, c *cli.Context) (list []wizard.Backend, er
 	if openErr == nil {
 		defer env.Close()
 	}
-	for _, name := range []string{provider.CPU, "cuda", "coreml"} {
+	for _, name := range []string{provider.CPU, provider.CUDA, provider.CoreML} {
 		b := wizard.Backend{Name: name}
 		chain, err := provider.Chain(name)
 		switch {
@@ -182,8 +183,9 @@ func tryBackends(ctx context.Context, c *cli.Context) (list []wizard.Backend, er
 		case openErr != nil:
 			b.Trouble = oneLine(openErr.Error())
 		default:
-			if b.Found, err = selfTest(ctx, env, chain[0]); err != nil {
-				b.Trouble = oneLine(err.Error())
+			r, err := selftest.Run(ctx, env, name, chain[0].Providers())
+			if b.Found = r.String(); err != nil {
+				b.Found, b.Trouble = "", oneLine(err.Error())
 			}
 		}
 		if ctx.Err() != nil {

@@ -127,6 +127,7 @@ func (t *talker) Describe() []string {
 		row("model", "%s, variant %s", spec.Name, cmp.Or(spec.Variant, "as it is")),
 		row("family", "%s", cmp.Or(spec.Family, "not named")),
 		row("provider", "%s, %d threads", m.Provider(), m.Threads()),
+		row("placement", "%s", m.Placement()),
 		row("context", "%d of at most %d tokens", m.Context(), spec.ContextMax),
 		row("size", "%s of files", size(spec.Bytes)),
 	}

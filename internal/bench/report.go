@@ -15,6 +15,7 @@ type Report struct {
 	Layout     string   `json:"layout"`
 	Variant    string   `json:"variant"`
 	Provider   string   `json:"provider"`
+	Placement  string   `json:"placement,omitempty"` // which provider holds what
 	Threads    int      `json:"threads"`
 	CPU        string   `json:"cpu"`
 	Kernels    string   `json:"kernels"` // "own", or why the runtime's compute
@@ -105,6 +106,9 @@ func (r Report) notes() []string {
 		if t.Proposed > 0 {
 			notes = append(notes, fmt.Sprintf("%s speculates: %d of %d guesses right", t.Test, t.Accepted, t.Proposed))
 		}
+	}
+	if r.Placement != "" {
+		notes = append(notes, "placement: "+r.Placement)
 	}
 	if r.Bandwidth > 0 {
 		notes = append(notes, fmt.Sprintf("limit: %.1f GB/s read by %d threads, %.1f MB of weights a step (keys and values not counted): %.1f steps/s",

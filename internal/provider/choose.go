@@ -39,13 +39,16 @@ func (w Wish) Judge(c Candidate, share float64) (v Verdict, why string) {
 	case share < leastOfAny && (!w.named() || c.Kind == CoreML):
 		return Leave, holds + ", less than half (--force runs it all the same)"
 	case share < leastOfNamed && w.named() && c.Kind != CoreML:
-		return Refuse, fmt.Sprintf("%s, at least %.4g %% is expected of one that is asked for by name (--require-provider %.2g or --force takes it, --provider auto chooses)",
-			holds, leastOfNamed*100, max(share-0.005, 0.01))
+		return Refuse, fmt.Sprintf("%s, at least %.4g %% is expected of one that is asked for by name (--force runs it all the same, --provider auto chooses)", holds, leastOfNamed*100)
 	case share < leastOfNamed:
 		return Take, holds + ", the CPU the rest"
 	}
 	return Take, ""
 }
+
+// ErrUnsuited says that a candidate has too little to do in a model to be worth opening: then something else runs it, even if the candidate
+// was asked for by name.
+var ErrUnsuited = errors.New("not made for it")
 
 // Trial is how a candidate is tried.
 type Trial[M io.Closer] struct {
@@ -98,7 +101,7 @@ func attempt[M io.Closer](w Wish, c Candidate, t Trial[M]) (m M, leave bool, err
 	}
 	m, share, err := t.Open(c)
 	if err != nil {
-		return none, false, err
+		return none, errors.Is(err, ErrUnsuited) && w.Least == 0, err
 	}
 	v, why := w.Judge(c, share)
 	if v == Take {

@@ -26,7 +26,7 @@ func TestJudge(t *testing.T) {
 		{Wish{Force: true}, cuda, 1, Take, ""},
 		{Wish{Name: CUDA}, cuda, 0.95, Take, ""},
 		{Wish{Name: CUDA}, cuda, 0.89, Refuse, "at least 90 % is expected"},
-		{Wish{Name: CUDA}, cuda, 0.3, Refuse, "--require-provider 0.29"},
+		{Wish{Name: CUDA}, cuda, 0.3, Refuse, "--force runs it"},
 		{Wish{Name: CUDA, Least: 0.25}, cuda, 0.3, Take, ""},
 		{Wish{Name: CUDA, Least: 0.99}, cuda, 0.95, Refuse, "at least 99 % is required (--require-provider)"},
 		{Wish{Name: CUDA, Least: 0.99, Force: true}, cuda, 0.95, Refuse, "required"},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/shammah/shammah-engine/coreml"
 	"github.com/shammah/shammah-engine/cuda"
+	"github.com/shammah/shammah-engine/internal/sys"
 	"github.com/shammah/shammah-engine/ort"
 )
 
@@ -155,6 +156,25 @@ func (w Wish) plugin() ([]Candidate, error) {
 		c.Provider.Device = value
 	}
 	return []Candidate{c}, nil
+}
+
+// Driver is the version of what the candidate computes through, for remembering what worked with it: NVIDIA's driver and cards, or the system.
+func (c Candidate) Driver() string {
+	if c.Kind == CUDA {
+		d := Machine().Driver()
+		return strings.Join(append([]string{d.Version}, d.Devices...), ", ")
+	}
+	return sys.Release()
+}
+
+// Wanted is the kind of provider that a download is best made for: the first of the chain of which this machine shows any sign.
+func Wanted(chain []Candidate) string {
+	for _, c := range chain[:len(chain)-1] {
+		if c.Kind != CUDA || Machine().Present() {
+			return c.Kind
+		}
+	}
+	return chain[len(chain)-1].Kind
 }
 
 // For is the candidate for one model, whose graph lies in a file: what CoreML compiles is kept below cache.

@@ -4,6 +4,8 @@ package sys
 import (
 	"math"
 	"runtime"
+
+	"golang.org/x/sys/unix"
 )
 
 // Memory is what the machine, or the control group that the process runs in, has left. Bytes.
@@ -40,3 +42,12 @@ type Usage struct {
 }
 
 func logical() int { return runtime.NumCPU() } // respects the process's affinity
+
+// Release is the version of the system's kernel, "" where it does not say.
+func Release() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
