@@ -22,13 +22,10 @@ type Machine struct {
 // needed is what the provider's library needs, in the order in which one needs the other. It has no path to any of them, so each is
 // opened before it, and a missing one can be named.
 func needed() []struct{ file, hint string } {
-	pip := func(name string) string { return "CUDA 13 is not complete (pip install " + name + ")" }
+	const driver = "no NVIDIA driver (install version 580 or newer; a container needs --gpus all)"
+	const toolkit = "no CUDA 13 (pip install nvidia-cuda-runtime nvidia-cublas nvidia-curand)"
 	return []struct{ file, hint string }{
-		{"libcuda.so.1", "no NVIDIA driver (install version 580 or newer; a container needs --gpus all)"},
-		{"libcudart.so.13", pip("nvidia-cuda-runtime")},
-		{"libcublasLt.so.13", pip("nvidia-cublas")},
-		{"libcublas.so.13", pip("nvidia-cublas")},
-		{"libcurand.so.10", pip("nvidia-curand")},
+		{"libcuda.so.1", driver}, {"libcudart.so.13", toolkit}, {"libcublasLt.so.13", toolkit}, {"libcublas.so.13", toolkit}, {"libcurand.so.10", toolkit},
 	}
 }
 

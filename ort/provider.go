@@ -5,8 +5,9 @@ package ort
 import "C"
 
 import (
-	"fmt"
+	"errors"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -51,25 +52,70 @@ func (s *sessionOptions) providers(o SessionOptions) error {
 	})
 }
 
-// openLibraries opens what a provider needs, and names all that is missing at once.
+// openLibraries opens what a provider needs, and names all that is missing at once, by what to do about it.
 func openLibraries(p Provider) error {
-	var missing []string
+	var hints []string
+	missing := map[string][]string{}
 	for _, l := range p.Libraries {
-		if _, err := l.Open(); err != nil {
-			missing = append(missing, err.Error())
+		if _, words := l.open(); words != nil {
+			if missing[l.Hint] == nil {
+				hints = append(hints, l.Hint)
+			}
+			missing[l.Hint] = append(missing[l.Hint], words...)
 		}
 	}
-	if missing != nil {
-		return fail("provider "+p.name(), "%s", strings.Join(missing, "; "))
+	if hints == nil {
+		return nil
+	}
+	parts := make([]string, len(hints))
+	for i, hint := range hints {
+		parts[i] = hinted(hint, missing[hint])
+	}
+	return fail("provider "+p.name(), "%s", strings.Join(parts, "; "))
+}
+
+// checkProvider looks at the provider's own library, which the runtime opens from the folder that it lies in itself: one that was cut short
+// would end the process.
+func (e *Env) checkProvider(p Provider) error {
+	for _, name := range []string{"shared", strings.ToLower(p.name())} {
+		path := filepath.Join(filepath.Dir(e.library), "libonnxruntime_providers_"+name+".so")
+		if _, err := os.Stat(path); err != nil || p.cpu() || p.Plugin != "" {
+			continue // built in, or the runtime says that it is missing
+		}
+		if err := checkFile(path); err != nil {
+			return fail("provider "+p.name(), "%w", err)
+		}
 	}
 	return nil
 }
 
+// hinted puts what was tried behind what to do.
+func hinted(hint string, words []string) string {
+	text := strings.Join(words, ", ")
+	if hint == "" {
+		return "open " + text
+	}
+	return hint + ": " + text
+}
+
 // Open opens the first of the paths that can be opened, for the life of the process, and says which.
 func (l Library) Open() (path string, err error) {
-	var words []string
+	path, words := l.open()
+	if words != nil {
+		return "", errors.New(hinted(l.Hint, words))
+	}
+	return path, nil
+}
+
+// open says of each path why it cannot be opened, nothing if one could be.
+func (l Library) open() (path string, words []string) {
 	for _, path := range l.Paths {
 		err := keepSignals(func() error {
+			if filepath.Base(path) != path {
+				if err := checkFile(path); err != nil {
+					return err
+				}
+			}
 			_, err := dlopen(path, true)
 			return err
 		})
@@ -78,19 +124,19 @@ func (l Library) Open() (path string, err error) {
 		}
 		text := err.Error()
 		if filepath.Base(path) == path && strings.Contains(text, "No such file") { // the loader's long way to say it
-			text = path + " was not found"
+			text = "no " + path
 		}
 		words = append(words, text)
 	}
-	if l.Hint == "" {
-		return "", fmt.Errorf("open %s", strings.Join(words, ", "))
-	}
-	return "", fmt.Errorf("%s: %s", l.Hint, strings.Join(words, ", "))
+	return "", words
 }
 
 // appendProvider adds one provider. Implements: OrtApi::SessionOptionsAppendExecutionProvider, OrtApi::SessionOptionsAppendExecutionProvider_CUDA_V2.
 func (s *sessionOptions) appendProvider(p Provider) error {
 	if err := openLibraries(p); err != nil {
+		return err
+	}
+	if err := s.env.checkProvider(p); err != nil {
 		return err
 	}
 	if p.cpu() {

@@ -178,6 +178,15 @@ func (p *patient) runtime(ctx context.Context) {
 func (p *patient) selfTest(ctx context.Context, env *ort.Env, candidate provider.Candidate, must bool) {
 	start := time.Now()
 	r, err := selftest.Run(ctx, env, candidate.Name, candidate.Providers())
+	err = candidate.Explain(err)
+	if err == nil && !r.Proved {
+		f := finding{candidate.Name, "takes nothing of the embedded model, which ran on " + r.Provider + ": not proved", note, "it is judged by what it takes of each model"}
+		if must && candidate.Kind != provider.Plugin {
+			f.State = failed
+		}
+		p.add(f)
+		return
+	}
 	if err == nil {
 		p.line(candidate.Name, "%s; %s", r, r.Placement)
 		selftest.Folder().Remember(selftest.Key(env, candidate.Driver(), candidate.Provider), r)

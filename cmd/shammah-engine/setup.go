@@ -185,7 +185,7 @@ func tryBackends(ctx context.Context, c *cli.Context) (list []wizard.Backend, er
 		default:
 			r, err := selftest.Run(ctx, env, name, chain[0].Providers())
 			if b.Found = r.String(); err != nil {
-				b.Found, b.Trouble = "", oneLine(err.Error())
+				b.Found, b.Trouble = "", oneLine(chain[0].Explain(err).Error())
 			}
 		}
 		if ctx.Err() != nil {

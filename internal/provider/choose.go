@@ -96,12 +96,12 @@ func attempt[M io.Closer](w Wish, c Candidate, t Trial[M]) (m M, leave bool, err
 	var none M
 	if c.Kind != CPU {
 		if err := t.Check(c); err != nil {
-			return none, false, err
+			return none, false, c.Explain(err)
 		}
 	}
 	m, share, err := t.Open(c)
 	if err != nil {
-		return none, errors.Is(err, ErrUnsuited) && w.Least == 0, err
+		return none, errors.Is(err, ErrUnsuited) && w.Least == 0, c.Explain(err)
 	}
 	v, why := w.Judge(c, share)
 	if v == Take {

@@ -187,6 +187,14 @@ func (c Candidate) For(graph, cache string) (Candidate, error) {
 	return c, err
 }
 
+// Explain puts what can be done into an error of the candidate's.
+func (c Candidate) Explain(err error) error {
+	if c.Kind == CUDA {
+		return cuda.Explain(err)
+	}
+	return err
+}
+
 // Providers is the list that a session is opened with.
 func (c Candidate) Providers() []ort.Provider {
 	if c.Kind == CPU {

@@ -25,6 +25,7 @@ const (
 // Result is what a provider did.
 type Result struct {
 	Provider  string           `json:"provider"` // who truly computed
+	Proved    bool             `json:"proved"`   // whether that was the one under test, and not the CPU in its place
 	Placement engine.Placement `json:"placement"`
 	LoadMS    float64          `json:"load_ms"`
 	Rate      float64          `json:"tokens_per_second"`
@@ -32,6 +33,9 @@ type Result struct {
 }
 
 func (r Result) String() string {
+	if !r.Proved {
+		return "not proved: the embedded model ran on " + r.Provider
+	}
 	return fmt.Sprintf("right on %s, loaded in %.0f ms, %.0f tok/s", r.Provider, r.LoadMS, r.Rate)
 }
 
@@ -54,8 +58,10 @@ func Run(ctx context.Context, env *ort.Env, name string, providers []ort.Provide
 		if !strings.Contains(text, answer) {
 			return r, fmt.Errorf("selftest: the embedded model was asked %q on %s, expected %q in the answer, found %q: it computes wrong", question, name, answer, text)
 		}
+		r.Proved = true
 		return r, nil
 	}
+	r.Proved = r.Placement.Compute("CPU") < 0.5
 	reference, err := open(env, engine.Options{Kernels: engine.KernelsExact})
 	if err != nil {
 		return r, err
