@@ -146,7 +146,7 @@ func openWith(env *ort.Env, c *cli.Context, dir string, providers []ort.Provider
 		Log: logger(c.App.ErrWriter, c.Bool("verbose")),
 	}
 	switch k := c.String("kernels"); {
-	case k != "auto" && k != "off":
+	case k != "" && k != "auto" && k != "off": // a command without the flag means auto
 		return nil, fmt.Errorf("%w: --kernels is %q, expected auto or off", errUsage, k)
 	case c.Bool("exact"):
 		o.Kernels = engine.KernelsExact

@@ -14,6 +14,8 @@ import (
 	"github.com/shammah/shammah-engine/engine/model"
 	"github.com/shammah/shammah-engine/engine/tiny"
 	"github.com/shammah/shammah-engine/internal/hub"
+	"github.com/shammah/shammah-engine/internal/provider"
+	"github.com/shammah/shammah-engine/ort"
 )
 
 func showCommand() *cli.Command {
@@ -25,6 +27,11 @@ func showCommand() *cli.Command {
 			&cli.StringFlag{Name: "variant", Usage: "which `GRAPH` of several: q4, int8, fp16, fp32"},
 			&cli.IntFlag{Name: "context", Aliases: []string{"c"}, Usage: "estimate the memory for so many `TOKENS` (default: 4096, or the model's maximum if smaller)"},
 			&cli.BoolFlag{Name: "template", Usage: "print the chat template instead"},
+			&cli.BoolFlag{Name: "placement", Usage: "load the model, too, and say which provider holds what of it"},
+			providerFlag(),
+			&cli.StringFlag{Name: "provider-library", Usage: "a plug-in of ONNX Runtime in `FILE` brings the provider"},
+			&cli.StringSliceFlag{Name: "provider-option", Usage: "`KEY=VALUE` for the provider (repeatable): " + providerKeys()},
+			&cli.BoolFlag{Name: "force", Usage: "load it even if memory seems too small, or the provider holds little of it"},
 			&cli.BoolFlag{Name: "json", Usage: "print a JSON object"},
 		},
 		OnUsageError: usageError,
@@ -69,15 +76,49 @@ func showAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	d := description{spec, signature, context, estimate, 0, kernels}
+	d := description{Spec: spec, signature: signature, context: context, memory: estimate, kernels: kernels}
 	if own && spec.Dir != "" {
 		d.first = first.Total()
+	}
+	if d.providers, err = placement(c, spec, name); err != nil {
+		return err
 	}
 	if c.Bool("json") {
 		printEvent(c.App.Writer, d.fields())
 		return nil
 	}
 	return table(c.App.Writer, d.lines)
+}
+
+// placement says which provider holds what of a model, where that was asked for, and what CoreML would leave.
+func placement(c *cli.Context, spec *model.Spec, name string) (lines []string, err error) {
+	if provider.Build == provider.CoreML || c.String("provider") == provider.CoreML {
+		v, err := coreMLVerdict(spec.Files)
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, v.String())
+	}
+	if !c.Bool("placement") {
+		return lines, nil
+	}
+	dir, err := hub.Resolve(name, hubEnv(c))
+	if err != nil {
+		return nil, err
+	}
+	env, err := ort.Open(ort.Options{Log: logger(c.App.ErrWriter, false)})
+	if err != nil {
+		return nil, err
+	}
+	defer env.Close()
+	ctx, stop := interruptible(c.Context)
+	defer stop()
+	m, err := openIn(ctx, env, c, dir)
+	if err != nil {
+		return nil, interrupted(err)
+	}
+	defer m.Close()
+	return append(lines, m.Placement().String()), nil
 }
 
 // describe checks a model's files against its graph, which no runtime is needed for.
@@ -140,6 +181,7 @@ type description struct {
 	memory    model.Estimate
 	first     int64    // bytes that the first use takes, 0: no more than others
 	kernels   []string // what this program's own kernels compute, and what they leave to the runtime
+	providers []string // which provider holds what, if that was asked for
 }
 
 func (d description) files() (names []string) {
@@ -215,6 +257,7 @@ func (d description) lines(line func(cells ...string)) {
 		line("", fmt.Sprintf("at its first use about %s for a moment, when the kernels are compared with the runtime's; left out where memory is short", size(d.first)))
 	}
 	several("kernels", d.kernels)
+	several("placement", d.providers)
 	several("warnings", d.Warnings)
 }
 
@@ -268,7 +311,7 @@ func (d description) fields() map[string]any {
 		"model": d.Name, "family": d.Family, "parameters": d.Parameters, "variant": d.Variant, "layout": d.Layout.String(), "bytes": d.Bytes,
 		"layers": d.Layers, "hidden": d.Hidden, "heads": d.Heads, "kv_heads": d.KVHeads, "head_dim": d.HeadDim, "vocabulary": d.Vocab,
 		"context_max": d.ContextMax, "folder": d.Dir, "files": d.files(), "inputs": d.signature.Inputs, "outputs": d.signature.Outputs, "template": d.TemplateSource,
-		"ends": d.End, "sampling": d.sampling(), "warnings": d.Warnings, "kernels": d.kernels, "context": d.context,
+		"ends": d.End, "sampling": d.sampling(), "warnings": d.Warnings, "kernels": d.kernels, "placement": d.providers, "context": d.context,
 		"memory": map[string]int64{"total": d.memory.Total(), "weights": d.memory.Weights, "copies": d.memory.Prepack, "kv": d.memory.KV, "logits": d.memory.Logits,
 			"values": d.memory.Scratch, "tokenizer": d.memory.Tokenizer, "rest": d.memory.Overhead, "first_use": max(d.first, d.memory.Total())},
 	}
