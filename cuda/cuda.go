@@ -32,7 +32,7 @@ type Options struct {
 	MemoryLimit int64 // bytes of the device's memory for the arena; 0 is no limit
 	Arena       Arena
 	TF32        bool    // matrix products with 10-bit mantissas
-	Graph       bool    // capture a step as a CUDA graph and replay it; shapes and addresses must not change
+	Graph       bool    // capture a step as a CUDA graph and replay it; shapes and addresses must not change, as those of package engine do
 	Stream      uintptr // a cudaStream_t of the caller's on which to compute; 0 is one of the provider's own
 	Folder      string  // where NVIDIA's libraries are looked for first
 }
@@ -73,7 +73,6 @@ func Keys() map[string]string {
 		"memory":    "most memory of the GPU for the runtime's arena, such as 8GiB",
 		"arena":     "how the arena grows: same (as requested) or double",
 		"tf32":      "matrix products with 10-bit mantissas: on or off",
-		"graph":     "replay each step as a CUDA graph: on or off",
 		"libraries": "folder with NVIDIA's libraries",
 	}
 }
@@ -103,9 +102,9 @@ func Parse(values map[string]string) (o Options, err error) {
 				expected = "same or double"
 			}
 		case "tf32":
-			o.TF32, expected = onOff(value)
-		case "graph":
-			o.Graph, expected = onOff(value)
+			if o.TF32 = value == "on"; !o.TF32 && value != "off" {
+				expected = "on or off"
+			}
 		case "libraries":
 			if o.Folder = value; value == "" {
 				expected = "a folder"
@@ -118,11 +117,4 @@ func Parse(values map[string]string) (o Options, err error) {
 		}
 	}
 	return o, nil
-}
-
-func onOff(value string) (on bool, expected string) {
-	if value != "on" && value != "off" {
-		expected = "on or off"
-	}
-	return value == "on", expected
 }

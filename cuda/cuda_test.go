@@ -61,11 +61,12 @@ func TestParse(t *testing.T) {
 		{"arena", "same", Options{Arena: SameAsRequested}, ""},
 		{"arena", "half", Options{}, "same or double"},
 		{"tf32", "on", Options{TF32: true}, ""},
-		{"graph", "off", Options{}, ""},
-		{"graph", "1", Options{}, "on or off"},
+		{"tf32", "off", Options{}, ""},
+		{"tf32", "1", Options{}, "on or off"},
+		{"graph", "on", Options{}, "there is none"},
 		{"libraries", "/opt/cuda", Options{Folder: "/opt/cuda"}, ""},
 		{"libraries", "", Options{}, "a folder"},
-		{"stream", "1", Options{}, "expected one of arena, device, graph, libraries, memory, tf32"},
+		{"stream", "1", Options{}, "expected one of arena, device, libraries, memory, tf32"},
 	} {
 		got, err := Parse(map[string]string{c.key: c.value})
 		if c.err != "" {

@@ -68,6 +68,7 @@ type Model struct {
 	chunk     int
 	threads   int
 	placement Placement
+	device    ort.Device // whose memory the provider computes in; no name: this process's
 	log       zerolog.Logger
 	kernels   string   // why our kernels do not compute, "" if they do
 	packed    *derived // the graph for our kernels, nil: the original runs
@@ -154,7 +155,11 @@ func prepareModel(env *ort.Env, files model.Files, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{env: env, spec: spec, threads: o.Threads, exact: o.Kernels == KernelsExact, log: o.Log, turn: make(chan struct{}, 1), closed: make(chan struct{})}
+	device, err := deviceOf(o.Providers)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{env: env, spec: spec, threads: o.Threads, exact: o.Kernels == KernelsExact, device: device, log: o.Log, turn: make(chan struct{}, 1), closed: make(chan struct{})}
 	if m.threads <= 0 {
 		m.threads = sys.ReadCPU().Threads()
 	}
@@ -251,17 +256,22 @@ func (m *Model) plan(o Options) error {
 
 // openCache allocates a cache for rows sequences.
 func (m *Model) openCache(rows int) (*kv.Cache, error) {
+	plan, element := m.cachePlan(rows)
+	return kv.Open(m.env, plan, element)
+}
+
+func (m *Model) cachePlan(rows int) (kv.Plan, ort.ElementType) {
 	element := elementType(m.spec.KVType)
-	return kv.Open(m.env, kv.Plan{
+	return kv.Plan{
 		Layers: m.spec.Layers, Heads: m.spec.KVHeads, HeadDim: m.spec.HeadDim, Capacity: m.context, Rows: rows,
 		Element: element.Size(), Combined: m.spec.Combined, Shared: m.spec.Shared,
-	}, element)
+	}, element
 }
 
 func (m *Model) openRunner() error {
 	var err error
 	if len(m.spec.Past) > 0 {
-		if m.cache, err = m.openCache(1); err != nil {
+		if m.cache, err = m.openSingle(); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ type Cache struct {
 	element ort.ElementType
 	sets    []*set
 	past    int // the set that holds the tokens
+	device  string
 	length  int // tokens held; kept here only for caches that are not shared, where it is the values' length
 }
 
@@ -76,8 +77,8 @@ func (c *Cache) bind(s *set, offset, rows, length int) error {
 
 // Row is a cache of one row over the same memory. It must be closed before c.
 func (c *Cache) Row(row int) (*Cache, error) {
-	if !c.plan.Shared || row < 0 || row >= c.plan.Rows {
-		return nil, fmt.Errorf("kv: take row %d of %d: only rows of a shared cache can be taken", row, c.plan.Rows)
+	if !c.plan.Shared || c.device != "" || row < 0 || row >= c.plan.Rows {
+		return nil, fmt.Errorf("kv: take row %d of %d: only rows of a shared cache in this process's memory can be taken", row, c.plan.Rows)
 	}
 	bytes, err := c.plan.RowBytes()
 	if err != nil {

@@ -1,0 +1,40 @@
+package engine
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/shammah/shammah-engine/engine/kv"
+	"github.com/shammah/shammah-engine/ort"
+)
+
+// deviceOf is the memory that the providers compute in, as the runtime names it; without a name it is this process's own.
+func deviceOf(providers []ort.Provider) (d ort.Device, err error) {
+	for _, p := range providers {
+		if p.Plugin != "" || short(p.Name) != "CUDA" {
+			continue
+		}
+		d.Name = "Cuda"
+		if id := p.Options["device_id"]; id != "" {
+			if d.ID, err = strconv.Atoi(id); err != nil {
+				return d, fmt.Errorf("engine: open model: the CUDA provider's device_id is %q, expected a number", id)
+			}
+		}
+		return d, nil
+	}
+	return d, nil
+}
+
+// openSingle allocates the cache of one sequence: on the device that computes, where it can lie there, so that keys and values are not copied
+// to it and back at each step.
+func (m *Model) openSingle() (*kv.Cache, error) {
+	if m.device.Name == "" || !m.spec.Shared || m.placement.Compute(m.device.Name) < 0.5 {
+		return m.openCache(1)
+	}
+	return m.openOn(m.device)
+}
+
+func (m *Model) openOn(d ort.Device) (*kv.Cache, error) {
+	plan, element := m.cachePlan(1)
+	return kv.OpenOn(m.session, d, plan, element)
+}
