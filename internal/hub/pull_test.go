@@ -242,12 +242,30 @@ func TestVariantByMemory(t *testing.T) {
 		{1 << 20, PlanOptions{}, "int8", true},
 		{1 << 20, PlanOptions{Variant: "fp32"}, "fp32", false},
 		{0, PlanOptions{Provider: "coreml"}, "fp32", false},
+		{0, PlanOptions{Provider: "cuda"}, "q4", false},
 	}
 	for _, test := range tests {
 		test.o.Memory = test.memory
 		p, err := w.client.Plan(t.Context(), testRepo, test.o)
 		if err != nil || p.Variant != test.want || (len(p.Warnings) > 0) != test.warns {
 			t.Errorf("%+v: got %+v, %v", test, p, err)
+		}
+	}
+}
+
+// A GPU computes in float16: its variants are taken for it, and left alone for the CPU.
+func TestVariantByProvider(t *testing.T) {
+	w := newWorld(t)
+	w.files["onnx/model_fp16.onnx"] = graphOf("", 100_000)
+	for _, more := range []struct{ file, cuda, coreml string }{{"", "fp16", "fp16"}, {"onnx/model_q4f16.onnx", "q4f16", "fp16"}} {
+		if more.file != "" {
+			w.files[more.file] = graphOf("", 100_000)
+		}
+		w.commit = w.hub.Add(testRepo, "main", w.files)
+		for provider, want := range map[string]string{"": "q4", "cpu": "q4", "cuda": more.cuda, "coreml": more.coreml} {
+			if p, err := w.client.Plan(t.Context(), testRepo, PlanOptions{Provider: provider}); err != nil || p.Variant != want {
+				t.Errorf("for %q, with %q: %v, %v; want %s", provider, more.file, p, err, want)
+			}
 		}
 	}
 }

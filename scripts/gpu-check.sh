@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# Checks on a machine with an NVIDIA GPU what no other machine can, and prints one report: what runs where, parity with the CPU, rates,
+# memory, Ctrl-C. Exit code 0 where all holds, 1 where something does not, 2 where there is no GPU.
+#
+#   scripts/gpu-check.sh [MODEL...]     models beside the embedded one: aliases, owner/name or folders that are here
+#
+# GPU_CHECK_PROVIDER=cpu rehearses the script itself on a machine without one; SHAMMAH_CUDA_LIB names NVIDIA's libraries.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+provider=${GPU_CHECK_PROVIDER:-cuda}
+tolerance=0.01 # of the perplexity, against the CPU with float32 activations
+text=scripts/accuracy/text.txt
+failures=0
+
+if [ "$provider" = cuda ] && ! nvidia-smi -L > /dev/null 2>&1; then
+  echo "gpu-check: no NVIDIA GPU here (nvidia-smi -L finds none): nothing was checked" >&2
+  exit 2
+fi
+
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+
+say() { printf '%-12s %s\n' "$1" "$2"; }
+verdict() { # ok|wrong name text
+  [ "$1" = ok ] || failures=$((failures + 1))
+  say "$2" "$3: $1"
+}
+
+if ! make TAG="$provider" > "$work/build" 2>&1; then
+  tail -5 "$work/build" >&2
+  echo "gpu-check: make $provider failed" >&2
+  exit 1
+fi
+program=$PWD/build/bin/shammah-engine
+
+say commit "$(git describe --always --dirty 2> /dev/null)"
+say program "$("$program" version)"
+[ "$provider" = cuda ] && nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader | while read -r gpu; do say gpu "$gpu"; done
+
+echo
+if "$program" doctor --provider "$provider" > "$work/doctor"; then verdict ok doctor "every provider that was asked for"; else verdict wrong doctor "every provider that was asked for"; fi
+cat "$work/doctor"
+
+field() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$1" "$2"; }
+
+for model in tiny "$@"; do
+  echo
+  say model "$model"
+  "$program" show "$model" --placement --provider "$provider" --force 2> "$work/log" | sed -n 's/^placement  */placement    /p'
+
+  # Parity: the same text foretold by both, and the same first tokens.
+  if "$program" perplexity "$text" -m "$model" --provider cpu --exact --json > "$work/cpu" 2> "$work/log" &&
+    "$program" perplexity "$text" -m "$model" --provider "$provider" --json > "$work/gpu" 2> "$work/log"; then
+    if python3 -c 'import sys; a, b, t = map(float, sys.argv[1:]); sys.exit(not abs(a - b) <= t * a)' "$(field "$work/cpu" perplexity)" "$(field "$work/gpu" perplexity)" "$tolerance"; then
+      same=ok
+    else
+      same=wrong
+    fi
+    verdict $same perplexity "$(field "$work/gpu" perplexity), on the CPU $(field "$work/cpu" perplexity), at most $tolerance apart"
+  else
+    verdict wrong perplexity "$(tail -1 "$work/log")"
+  fi
+  for where in cpu "$provider"; do
+    "$program" run -m "$model" --provider "$where" --temperature 0 -n 32 "What is the capital of France?" > "$work/answer.$where" 2> "$work/log" || cat "$work/log"
+  done
+  if cmp -s "$work/answer.cpu" "$work/answer.$provider"; then same=ok; else same="differ (rounding may, in a large model)"; fi
+  say answers "32 tokens of both: $same"
+  [ "$model" = tiny ] && [ "$same" != ok ] && failures=$((failures + 1))
+
+  # Rates, and the memory of the GPU meanwhile.
+  if [ "$provider" = cuda ]; then
+    nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits -lms 200 > "$work/memory" &
+    watcher=$!
+  fi
+  for where in cpu "$provider"; do
+    "$program" bench -m "$model" --provider "$where" -p 128 -n 64 -r 3 2> "$work/log" || verdict wrong bench "$(tail -1 "$work/log")"
+  done
+  if [ "$provider" = cuda ]; then
+    kill "$watcher" 2> /dev/null
+    say memory "of the GPU: $(sort -n "$work/memory" | head -1) MiB before, $(sort -n "$work/memory" | tail -1) MiB at most"
+  fi
+done
+
+# Ctrl-C: CUDA's handlers must not have taken it. Python gives the child its default back, which a shell takes from background jobs.
+echo
+python3 - "$program" "$provider" << 'END'
+import signal, subprocess, sys
+child = subprocess.Popen([sys.argv[1], "run", "--provider", sys.argv[2], "--ignore-eos", "--overflow", "shift", "Tell me a story."], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+child.stdout.read(32)  # it is writing
+child.send_signal(signal.SIGINT)
+try:
+    child.communicate(timeout=10)
+except subprocess.TimeoutExpired:
+    child.kill()
+sys.exit(child.returncode != 130)
+END
+if [ $? = 0 ]; then verdict ok "Ctrl-C" "ends an answer with code 130"; else verdict wrong "Ctrl-C" "ends an answer with code 130"; fi
+
+say graphs "CUDA graphs: not built yet, see docs/PROVIDERS.md"
+echo
+say result "$failures failed"
+[ "$failures" = 0 ]
