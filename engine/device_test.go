@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"io"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/shammah/shammah-engine/internal/ortest"
@@ -49,6 +51,9 @@ func TestCacheOnADevice(t *testing.T) {
 	}
 	if _, err := there.Row(0); err == nil {
 		t.Error("a row of it was taken, and its memory cannot be seen")
+	}
+	if err := there.WriteTokens(io.Discard, 1); err == nil || !strings.Contains(err.Error(), "cannot be seen") {
+		t.Errorf("it was written to a file: %v", err)
 	}
 }
 

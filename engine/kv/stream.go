@@ -71,6 +71,9 @@ func (c *Cache) runs(n int) iter.Seq[[]byte] {
 }
 
 func (c *Cache) checkTokens(what string, n int) error {
+	if c.device != "" {
+		return fmt.Errorf("kv: %s %d tokens: the cache lies in the memory of %s, which cannot be seen from here", what, n, c.device)
+	}
 	if c.plan.Rows != 1 || n < 0 || n > c.plan.Capacity {
 		return fmt.Errorf("kv: %s %d tokens: expected a cache of one row with room for them, found %d rows and room for %d", what, n, c.plan.Rows, c.plan.Capacity)
 	}
