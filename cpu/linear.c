@@ -36,8 +36,14 @@ static void copy_rows(float *y, size_t stride, const float *from, size_t rows, s
     }
 }
 
+static inline void add_rows(const cpu_addends *plus, size_t tile, size_t row, size_t rows, float *y, size_t stride) {
+    if (plus) {
+        cpu_addends_up(plus, tile, row, rows, y, stride);
+    }
+}
+
 void cpu_linear(const cpu_matrix *m, size_t tile, size_t tiles, const cpu_activations *a, size_t row, size_t rows,
-                const float *bias, float *y, size_t stride) {
+                const float *bias, const cpu_addends *plus, float *y, size_t stride) {
     const struct linear_rung *k = cpu_rung_now()->linear;
     size_t chunk = rows_in_cache(m->inputs, k->rows);
     for (size_t from = row, end = row + rows; from < end; from += chunk) {
@@ -52,8 +58,10 @@ void cpu_linear(const cpu_matrix *m, size_t tile, size_t tiles, const cpu_activa
                 float *at = y + r * stride + t * CPU_TILE;
                 if (outputs >= CPU_TILE) {
                     k->tile(&parts, a, r, n, b, at, stride);
+                    add_rows(plus, t, r, n, at, stride);
                 } else {
                     k->tile(&parts, a, r, n, b, whole, CPU_TILE);
+                    add_rows(plus, t, r, n, whole, CPU_TILE);
                     copy_rows(at, stride, whole, n, outputs);
                 }
                 parts.cold = false;
@@ -63,7 +71,7 @@ void cpu_linear(const cpu_matrix *m, size_t tile, size_t tiles, const cpu_activa
 }
 
 void cpu_gated(const cpu_matrix *gate, const cpu_matrix *up, int act, size_t tile, size_t tiles, const cpu_activations *a,
-               size_t row, size_t rows, const float *gate_bias, const float *up_bias, float *y, size_t stride) {
+               size_t row, size_t rows, const float *gate_bias, const float *up_bias, const cpu_addends *plus, float *y, size_t stride) {
     const struct linear_rung *k = cpu_rung_now()->linear;
     size_t chunk = rows_in_cache(gate->inputs, k->rows);
     for (size_t from = row, end = row + rows; from < end; from += chunk) {
@@ -77,6 +85,8 @@ void cpu_gated(const cpu_matrix *gate, const cpu_matrix *up, int act, size_t til
                 n = next_rows(to - r, k->rows);
                 k->tile(&g, a, r, n, gb, gated, CPU_TILE);
                 k->tile(&u, a, r, n, ub, whole, CPU_TILE);
+                add_rows(plus, t, r, n, gated, CPU_TILE);
+                add_rows(plus ? plus + 1 : NULL, t, r, n, whole, CPU_TILE);
                 k->gate(act, gated, whole, n * CPU_TILE);
                 copy_rows(y + r * stride + t * CPU_TILE, stride, whole, n, outputs < CPU_TILE ? outputs : CPU_TILE);
                 g.cold = u.cold = false;

@@ -28,7 +28,7 @@ static void linear_rows(cpu_matrix m, const uint8_t *tiles, linear_part p, cpu_a
 	a.q = q;
 	a.scale = scale;
 	a.sum = sum;
-	cpu_linear(&m, p.tile, p.tiles, &a, p.row, p.rows, bias, y, p.stride);
+	cpu_linear(&m, p.tile, p.tiles, &a, p.row, p.rows, bias, NULL, y, p.stride);
 }
 
 static void linear_gated(cpu_matrix g, const uint8_t *gate, cpu_matrix u, const uint8_t *up, int act, linear_part p,
@@ -39,7 +39,7 @@ static void linear_gated(cpu_matrix g, const uint8_t *gate, cpu_matrix u, const 
 	a.q = q;
 	a.scale = scale;
 	a.sum = sum;
-	cpu_gated(&g, &u, act, p.tile, p.tiles, &a, p.row, p.rows, gate_bias, up_bias, y, p.stride);
+	cpu_gated(&g, &u, act, p.tile, p.tiles, &a, p.row, p.rows, gate_bias, up_bias, NULL, y, p.stride);
 }
 */
 import "C"

@@ -9,7 +9,7 @@
 #include "onnxruntime_c_api.h"
 #include "operators.h"
 
-enum op_kind { OP_LINEAR, OP_GATED, OP_EMBED, OP_ATTENTION, OP_ATTENTION_HALF }; // attention last
+enum op_kind { OP_LINEAR, OP_GATED, OP_EMBED, OP_LORA, OP_ATTENTION, OP_ATTENTION_HALF }; // attention last
 
 struct op {
     OrtCustomOp base; // first: the runtime hands this back
@@ -34,7 +34,10 @@ struct cpu_graph {
     cpu_floats *floats;
     size_t n_matrices, n_floats, threads;
     struct range *ranges;         // of each worker
-    struct buffer scratch, rows; // of the node that runs: values, and the rows of a batch
+    struct buffer scratch, rows, addends; // of the node that runs: values, the rows of a batch, and what adapters add
+    struct buffer uses;                   // of adapters, and where each list of them ends
+    const size_t *ends;
+    size_t lists; // 0: no adapter
     atomic_flag busy;
 };
 
@@ -47,6 +50,7 @@ struct node {
     size_t n; // matrices
     const cpu_matrix *matrix[NODE_MATRICES_MAX];
     const float *bias[NODE_MATRICES_MAX];
+    int64_t target[NODE_MATRICES_MAX]; // of adapters, -1: none
     int activation;
     cpu_attention attention;
     size_t positions; // that the rotary tables have; without them SIZE_MAX
@@ -62,9 +66,16 @@ struct shape {
 
 OrtStatus *linear_read(struct node *n, const OrtKernelInfo *info);
 OrtStatus *linear_compute(struct node *n, OrtKernelContext *context);
+OrtStatus *lora_read(struct node *n, const OrtKernelInfo *info);
+OrtStatus *lora_compute(struct node *n, OrtKernelContext *context);
 OrtStatus *embed_compute(struct node *n, OrtKernelContext *context);
 OrtStatus *attention_read(struct node *n, const OrtKernelInfo *info);
 OrtStatus *attention_compute(struct node *n, OrtKernelContext *context);
+
+// What the adapters of this run add to the products of rows of x (rows, inputs) with each of the node's matrices, plus, of so many outputs.
+// It is valid until the next call.
+OrtStatus *lora_addends(const struct node *n, const OrtKernelContext *context, const float *x, size_t inputs, const size_t *outputs, size_t rows,
+                        cpu_addends *plus);
 
 // Memory of at least so many bytes, 64-byte aligned, valid until the next call for the same buffer. NULL without memory.
 void *room(struct buffer *b, size_t bytes);

@@ -27,16 +27,22 @@ static OrtStatus *check_matrices(const struct node *n) {
 
 OrtStatus *linear_read(struct node *n, const OrtKernelInfo *info) {
     int64_t matrices[NODE_MATRICES_MAX], biases[NODE_MATRICES_MAX];
-    size_t n_biases = 0;
+    size_t n_biases = 0, n_targets = 0;
+    for (size_t i = 0; i < NODE_MATRICES_MAX; i++) {
+        n->target[i] = -1;
+    }
     OrtStatus *s = read_ints(n, info, "matrices", matrices, &n->n);
     if (!s && n->kind != OP_EMBED) {
         s = read_ints(n, info, "biases", biases, &n_biases);
     }
+    if (!s && n->kind != OP_EMBED) {
+        s = read_ints(n, info, "targets", n->target, &n_targets);
+    }
     if (s) {
         return s;
     }
-    if (n->n == 0 || (n->kind != OP_EMBED && n_biases != n->n)) {
-        return invalid(n, "as many biases as matrices, at least one, were expected");
+    if (n->n == 0 || (n->kind != OP_EMBED && (n_biases != n->n || n_targets != n->n))) {
+        return invalid(n, "as many biases and targets as matrices, at least one, were expected");
     }
     for (size_t i = 0; i < n->n; i++) {
         if (matrices[i] < 0 || (size_t)matrices[i] >= n->graph->n_matrices) {
@@ -63,6 +69,7 @@ struct linear {
     float *scale;
     int32_t *sum;
     cpu_activations a;
+    cpu_addends plus[NODE_MATRICES_MAX]; // what adapters add
     size_t row_blocks, rows_each;             // of a product
     size_t tiles_each, first[NODE_MATRICES_MAX + 1]; // first part of each matrix
 };
@@ -89,9 +96,11 @@ static void multiply(void *arg, size_t part, size_t worker) {
     size_t all = (m->outputs + 15) / 16, tile = (at - l->first[i]) * l->tiles_each, tiles = all - tile < l->tiles_each ? all - tile : l->tiles_each;
     size_t row = block * l->rows_each, rows = l->a.rows - row < l->rows_each ? l->a.rows - row : l->rows_each;
     if (n->kind == OP_GATED) {
-        cpu_gated(m, n->matrix[1], n->activation, tile, tiles, &l->a, row, rows, n->bias[0], n->bias[1], l->y[0], m->outputs);
+        const cpu_addends *plus = l->plus[0].n + l->plus[1].n > 0 ? l->plus : NULL;
+        cpu_gated(m, n->matrix[1], n->activation, tile, tiles, &l->a, row, rows, n->bias[0], n->bias[1], plus, l->y[0], m->outputs);
     } else {
-        cpu_linear(m, tile, tiles, &l->a, row, rows, n->bias[i], l->y[i], m->outputs);
+        const cpu_addends *plus = l->plus[i].n > 0 ? &l->plus[i] : NULL;
+        cpu_linear(m, tile, tiles, &l->a, row, rows, n->bias[i], plus, l->y[i], m->outputs);
     }
 }
 
@@ -153,6 +162,13 @@ OrtStatus *linear_compute(struct node *n, OrtKernelContext *context) {
     if (rows <= QUANTISE_ROWS) {
         quantise_rows(&l, 0, 0);
     } else if ((status = run_parts(n, context, parts, quantise_rows, &l))) {
+        return status;
+    }
+    size_t outputs[NODE_MATRICES_MAX];
+    for (size_t i = 0; i < n->n; i++) {
+        outputs[i] = n->matrix[i]->outputs;
+    }
+    if ((status = lora_addends(n, context, l.x, k, outputs, rows, l.plus))) {
         return status;
     }
     return run_parts(n, context, cut(&l), multiply, &l);

@@ -1,8 +1,9 @@
 // The operators of domain ai.shammah. A node names its weights by their place in the session's table, so that the runtime never
 // sees them; work is cut into parts that the session's own threads take one after the other.
 //
-//   Linear     x (..., inputs) -> y1 (..., outputs 1), y2 ...; matrices, biases (-1: none): ints
-//   Gated      x (..., inputs) -> y (..., outputs): act(gate x) * (up x); matrices, biases: ints of two; activation: int
+//   Linear     x (..., inputs) -> y1 (..., outputs 1), y2 ...; matrices, biases and targets of adapters (-1: none): ints
+//   Gated      x (..., inputs) -> y (..., outputs): act(gate x) * (up x); matrices, biases, targets: ints of two; activation: int
+//   Lora       x, y -> y and what adapters add to it, see operator_lora.c
 //   Embed      ids (...) int64 -> y (..., inputs): rows of the matrix; matrix: int
 //   Attention  as com.microsoft GroupQueryAttention over a cache that past and present share; cosines, sines, sink: ints or -1.
 //              AttentionHalf is the same for a cache of float16: the runtime would want a shape function to infer one type from two inputs.
@@ -16,7 +17,7 @@
 #include "operator.h"
 
 static const char *op_name(const OrtCustomOp *op) {
-    static const char *const names[CPU_OPERATORS] = {"Linear", "Gated", "Embed", "Attention", "AttentionHalf"};
+    static const char *const names[CPU_OPERATORS] = {"Linear", "Gated", "Embed", "Lora", "Attention", "AttentionHalf"};
     return names[((const struct op *)op)->kind];
 }
 
@@ -27,7 +28,7 @@ static const char *op_provider(const OrtCustomOp *op) {
 
 static bool attends(const OrtCustomOp *op) { return ((const struct op *)op)->kind >= OP_ATTENTION; }
 
-static size_t op_inputs(const OrtCustomOp *op) { return attends(op) ? 7 : 1; }
+static size_t op_inputs(const OrtCustomOp *op) { return attends(op) ? 7 : ((const struct op *)op)->kind == OP_LORA ? 2 : 1; }
 
 static size_t op_outputs(const OrtCustomOp *op) { return attends(op) ? 3 : 1; }
 
@@ -61,6 +62,16 @@ static OrtMemType op_memory(const OrtCustomOp *op, size_t i) {
     return OrtMemTypeDefault;
 }
 
+// Lora's output may lie where its second input does.
+static size_t lora_in_place(int **inputs, int **outputs) {
+    static int input = 1, output = 0;
+    *inputs = &input;
+    *outputs = &output;
+    return 1;
+}
+
+static void lora_release(int *inputs, int *outputs) { (void)inputs, (void)outputs; }
+
 static int op_one(const OrtCustomOp *op) {
     (void)op;
     return 1;
@@ -80,7 +91,7 @@ static OrtStatus *op_create(const OrtCustomOp *op, const OrtApi *api, const OrtK
     n->api = api;
     n->graph = o->graph;
     n->kind = o->kind;
-    OrtStatus *s = o->kind >= OP_ATTENTION ? attention_read(n, info) : linear_read(n, info);
+    OrtStatus *s = o->kind >= OP_ATTENTION ? attention_read(n, info) : o->kind == OP_LORA ? lora_read(n, info) : linear_read(n, info);
     if (s) {
         free(n);
         return s;
@@ -97,6 +108,7 @@ static OrtStatus *op_compute(void *kernel, OrtKernelContext *context) {
         return n->api->CreateStatus(ORT_FAIL, "two runs of one session at the same time, whose nodes share their scratch memory");
     }
     OrtStatus *s = n->kind >= OP_ATTENTION ? attention_compute(n, context)
+                   : n->kind == OP_LORA    ? lora_compute(n, context)
                    : n->kind == OP_EMBED   ? embed_compute(n, context)
                                            : linear_compute(n, context);
     atomic_flag_clear(&n->graph->busy);
@@ -131,6 +143,10 @@ cpu_graph *cpu_graph_new(const cpu_matrix *matrices, size_t n_matrices, const cp
                      .KernelComputeV2 = op_compute, .GetStartVersion = op_one, .GetEndVersion = op_version_max},
             .graph = g,
             .kind = (enum op_kind)i};
+        if (i == OP_LORA) {
+            g->ops[i].base.GetMayInplace = lora_in_place;
+            g->ops[i].base.ReleaseMayInplace = lora_release;
+        }
     }
     return g;
 }
@@ -139,6 +155,8 @@ void cpu_graph_free(cpu_graph *g) {
     if (g) {
         free(g->scratch.at);
         free(g->rows.at);
+        free(g->addends.at);
+        free(g->uses.at);
         free(g->ranges);
         free(g->matrices);
         free(g->floats);

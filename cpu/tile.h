@@ -4,6 +4,7 @@
 
 #include "half.h"
 #include "linear.h"
+#include "lora_kernels.h"
 
 #include <stdbool.h>
 #include <string.h>
@@ -70,6 +71,9 @@ struct linear_rung {
     void (*halve)(const void *scales, bool half, size_t n, float inverse, uint16_t *to); // each times inverse, as float16
     // The scale of a block of n weights; NaN or infinite where one is. And its codes, a byte each, unless codes is NULL.
     float (*quantise_weights)(const float *w, size_t n, int bits, uint8_t *codes);
+    // Of low-rank additions, see lora_kernels.h.
+    void (*down)(const void *a, bool half, size_t inputs, const float *x, size_t ld, size_t rows, float *t, size_t stride);
+    void (*up)(const void *b, bool half, size_t rank, const float *t, size_t ld, size_t rows, float *y, size_t stride);
 };
 
 extern const struct linear_rung linear_plain;

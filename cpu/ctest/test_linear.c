@@ -75,23 +75,23 @@ static void check_shape(shape s, size_t n, bool oracle, uint32_t *seed) {
     check_tiles(&x);
     for (int biased = 0; biased < 2; biased++) {
         plain();
-        cpu_linear(&x.m, 0, tiles, &a.a, 0, n, biased ? bias : NULL, want, s.outputs);
+        cpu_linear(&x.m, 0, tiles, &a.a, 0, n, biased ? bias : NULL, NULL, want, s.outputs);
         if (oracle) {
             check_oracle(&x, &a, biased ? bias : NULL, want);
         }
         cpu_rung_set(under_test);
         // In parts, which must not matter.
         size_t middle = tiles / 2, row = n / 3;
-        cpu_linear(&x.m, 0, middle, &a.a, 0, n, biased ? bias : NULL, got, s.outputs);
-        cpu_linear(&x.m, middle, tiles - middle, &a.a, row, n - row, biased ? bias : NULL, got, s.outputs);
-        cpu_linear(&x.m, middle, tiles - middle, &a.a, 0, row, biased ? bias : NULL, got, s.outputs);
+        cpu_linear(&x.m, 0, middle, &a.a, 0, n, biased ? bias : NULL, NULL, got, s.outputs);
+        cpu_linear(&x.m, middle, tiles - middle, &a.a, row, n - row, biased ? bias : NULL, NULL, got, s.outputs);
+        cpu_linear(&x.m, middle, tiles - middle, &a.a, 0, row, biased ? bias : NULL, NULL, got, s.outputs);
         check_same(got, want, size, "linear");
     }
     int act = (int)(n % 3);
     plain();
-    cpu_gated(&x.m, &up.m, act, 0, tiles, &a.a, 0, n, NULL, bias, want, s.outputs);
+    cpu_gated(&x.m, &up.m, act, 0, tiles, &a.a, 0, n, NULL, bias, NULL, want, s.outputs);
     cpu_rung_set(under_test);
-    cpu_gated(&x.m, &up.m, act, 0, tiles, &a.a, 0, n, NULL, bias, got, s.outputs);
+    cpu_gated(&x.m, &up.m, act, 0, tiles, &a.a, 0, n, NULL, bias, NULL, got, s.outputs);
     check_same(got, want, size, "gated");
     free(got);
     free(want);
