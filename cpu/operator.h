@@ -72,10 +72,20 @@ OrtStatus *embed_compute(struct node *n, OrtKernelContext *context);
 OrtStatus *attention_read(struct node *n, const OrtKernelInfo *info);
 OrtStatus *attention_compute(struct node *n, OrtKernelContext *context);
 
-// What the adapters of this run add to the products of rows of x (rows, inputs) with each of the node's matrices, plus, of so many outputs.
-// It is valid until the next call.
-OrtStatus *lora_addends(const struct node *n, const OrtKernelContext *context, const float *x, size_t inputs, const size_t *outputs, size_t rows,
-                        cpu_addends *plus);
+// What the adapters of a run add to a node's products: t, in parts that whoever needs it computes, and where it goes.
+struct lora {
+    cpu_addends plus[NODE_MATRICES_MAX];
+    const cpu_addend *list; // of all matrices
+    const float *x;
+    size_t inputs, row_blocks, parts; // 0: nothing is added
+    _Atomic size_t next, done;        // of the parts
+};
+
+// What is added to the products of rows of x (rows, inputs) with each of the node's matrices, of so many outputs. It is valid until the next call.
+OrtStatus *lora_prepare(const struct node *n, const float *x, size_t inputs, const size_t *outputs, size_t rows, struct lora *l);
+
+// Returns when t is there. All threads that work on the node call it and share what is left, so that it takes no round of parts of its own.
+void lora_ready(struct lora *l);
 
 // Memory of at least so many bytes, 64-byte aligned, valid until the next call for the same buffer. NULL without memory.
 void *room(struct buffer *b, size_t bytes);

@@ -69,7 +69,7 @@ struct linear {
     float *scale;
     int32_t *sum;
     cpu_activations a;
-    cpu_addends plus[NODE_MATRICES_MAX]; // what adapters add
+    struct lora lora;
     size_t row_blocks, rows_each;             // of a product
     size_t tiles_each, first[NODE_MATRICES_MAX + 1]; // first part of each matrix
 };
@@ -88,6 +88,7 @@ static void multiply(void *arg, size_t part, size_t worker) {
     (void)worker;
     struct linear *l = arg;
     const struct node *n = l->n;
+    lora_ready(&l->lora);
     size_t per_block = l->first[n->kind == OP_GATED ? 1 : n->n], block = part / per_block, at = part % per_block, i = 0;
     while (at >= l->first[i + 1]) {
         i++;
@@ -96,10 +97,10 @@ static void multiply(void *arg, size_t part, size_t worker) {
     size_t all = (m->outputs + 15) / 16, tile = (at - l->first[i]) * l->tiles_each, tiles = all - tile < l->tiles_each ? all - tile : l->tiles_each;
     size_t row = block * l->rows_each, rows = l->a.rows - row < l->rows_each ? l->a.rows - row : l->rows_each;
     if (n->kind == OP_GATED) {
-        const cpu_addends *plus = l->plus[0].n + l->plus[1].n > 0 ? l->plus : NULL;
+        const cpu_addends *plus = l->lora.parts > 0 ? l->lora.plus : NULL;
         cpu_gated(m, n->matrix[1], n->activation, tile, tiles, &l->a, row, rows, n->bias[0], n->bias[1], plus, l->y[0], m->outputs);
     } else {
-        const cpu_addends *plus = l->plus[i].n > 0 ? &l->plus[i] : NULL;
+        const cpu_addends *plus = l->lora.plus[i].n > 0 ? &l->lora.plus[i] : NULL;
         cpu_linear(m, tile, tiles, &l->a, row, rows, n->bias[i], plus, l->y[i], m->outputs);
     }
 }
@@ -168,7 +169,7 @@ OrtStatus *linear_compute(struct node *n, OrtKernelContext *context) {
     for (size_t i = 0; i < n->n; i++) {
         outputs[i] = n->matrix[i]->outputs;
     }
-    if ((status = lora_addends(n, context, l.x, k, outputs, rows, l.plus))) {
+    if ((status = lora_prepare(n, l.x, k, outputs, rows, &l.lora))) {
         return status;
     }
     return run_parts(n, context, cut(&l), multiply, &l);

@@ -1,11 +1,13 @@
 // What adapters add: for Linear and Gated inside of them, for products that stay with the runtime by an operator behind these.
 //
 //   Lora       x (..., inputs), y (..., outputs) -> y, in its place where the runtime allows it; target: int
+#include <sched.h>
 #include <string.h>
 
 #include "operator.h"
 
-enum { DOWN_ROWS = 64, UP_ROWS = 64, UP_TILES = 8, ALONE = 1 << 15 }; // of one part; products that one thread does sooner than several
+enum { DOWN_ROWS = 64, UP_ROWS = 64, UP_TILES = 8 }; // of one part
+enum { SPINS_MAX = 1000 };
 
 bool cpu_graph_use(cpu_graph *g, const cpu_use *uses, const size_t *ends, size_t lists) {
     g->lists = 0;
@@ -53,43 +55,37 @@ static void count(const struct node *n, size_t *addends, size_t *floats) {
     }
 }
 
-struct down {
-    const cpu_addend *list;
-    size_t n, inputs, row_blocks;
-    const float *x;
-};
-
-// One part is a group of ranks of one addend by a block of rows.
-static void down(void *arg, size_t part, size_t worker) {
-    (void)worker;
-    struct down *d = arg;
-    const cpu_addend *e = d->list;
-    for (size_t parts; part >= (parts = ranks_of(e->addition) / CPU_RANKS * d->row_blocks); e++) {
+// One part of t is a group of ranks of one addend by a block of rows.
+static void down(const struct lora *l, size_t part) {
+    const cpu_addend *e = l->list;
+    for (size_t parts; part >= (parts = ranks_of(e->addition) / CPU_RANKS * l->row_blocks); e++) {
         part -= parts;
     }
-    size_t row = part % d->row_blocks * DOWN_ROWS, rows = e->to - e->from - row;
-    cpu_addend_down(e, part / d->row_blocks, d->x + e->from * d->inputs, d->inputs, row, rows < DOWN_ROWS ? rows : DOWN_ROWS);
+    size_t row = part % l->row_blocks * DOWN_ROWS, rows = e->to - e->from - row;
+    cpu_addend_down(e, part / l->row_blocks, l->x + e->from * l->inputs, l->inputs, row, rows < DOWN_ROWS ? rows : DOWN_ROWS);
 }
 
-static OrtStatus *run_down(const struct node *n, const OrtKernelContext *context, struct down *d, size_t rows_each, size_t floats) {
-    size_t parts = 0;
-    d->row_blocks = (rows_each + DOWN_ROWS - 1) / DOWN_ROWS;
-    for (size_t i = 0; i < d->n; i++) {
-        parts += ranks_of(d->list[i].addition) / CPU_RANKS * d->row_blocks;
+void lora_ready(struct lora *l) {
+    if (atomic_load_explicit(&l->done, memory_order_acquire) >= l->parts) {
+        return;
     }
-    if (floats * rows_each * d->inputs > ALONE) {
-        return run_parts(n, context, parts, down, d);
+    for (size_t i; (i = atomic_fetch_add_explicit(&l->next, 1, memory_order_relaxed)) < l->parts;) {
+        down(l, i);
+        atomic_fetch_add_explicit(&l->done, 1, memory_order_release);
     }
-    for (size_t i = 0; i < parts; i++) {
-        down(d, i, 0);
+    for (size_t spins = 0; atomic_load_explicit(&l->done, memory_order_acquire) < l->parts; spins++) { // who took the last part is at it
+        if (spins >= SPINS_MAX) {
+            sched_yield();
+        }
     }
-    return NULL;
 }
 
-OrtStatus *lora_addends(const struct node *n, const OrtKernelContext *context, const float *x, size_t inputs, const size_t *outputs, size_t rows,
-                        cpu_addends *plus) {
+OrtStatus *lora_prepare(const struct node *n, const float *x, size_t inputs, const size_t *outputs, size_t rows, struct lora *l) {
     cpu_graph *g = n->graph;
-    memset(plus, 0, n->n * sizeof *plus);
+    memset(l->plus, 0, n->n * sizeof *l->plus);
+    l->parts = 0;
+    atomic_init(&l->next, 0);
+    atomic_init(&l->done, 0);
     if (g->lists == 0 || rows == 0) {
         return NULL;
     }
@@ -110,7 +106,7 @@ OrtStatus *lora_addends(const struct node *n, const OrtKernelContext *context, c
     float *t = (float *)(memory + head);
     const cpu_use *uses = g->uses.at;
     for (size_t m = 0; m < n->n; m++) {
-        plus[m].list = e;
+        const cpu_addend *first = e;
         for (size_t list = 0, u = 0; list < g->lists; list++) {
             for (; u < g->ends[list]; u++) {
                 size_t of;
@@ -124,10 +120,14 @@ OrtStatus *lora_addends(const struct node *n, const OrtKernelContext *context, c
                 }
             }
         }
-        plus[m].n = (size_t)(e - plus[m].list);
+        l->plus[m] = (cpu_addends){first, (size_t)(e - first)};
     }
-    struct down d = {.list = (const cpu_addend *)memory, .n = n_addends, .inputs = inputs, .x = x};
-    return run_down(n, context, &d, rows_each, floats);
+    l->list = (const cpu_addend *)memory;
+    l->x = x;
+    l->inputs = inputs;
+    l->row_blocks = (rows_each + DOWN_ROWS - 1) / DOWN_ROWS;
+    l->parts = floats / CPU_RANKS * l->row_blocks;
+    return NULL;
 }
 
 OrtStatus *lora_read(struct node *n, const OrtKernelInfo *info) {
@@ -137,7 +137,7 @@ OrtStatus *lora_read(struct node *n, const OrtKernelInfo *info) {
 }
 
 struct up {
-    cpu_addends plus;
+    struct lora lora;
     size_t rows, outputs, tile_blocks;
     float *y;
 };
@@ -145,19 +145,20 @@ struct up {
 static void up(void *arg, size_t part, size_t worker) {
     (void)worker;
     struct up *u = arg;
+    lora_ready(&u->lora);
     size_t all = (u->outputs + CPU_TILE - 1) / CPU_TILE, tile = part % u->tile_blocks * UP_TILES, end = tile + UP_TILES < all ? tile + UP_TILES : all;
     size_t row = part / u->tile_blocks * UP_ROWS, rows = u->rows - row < UP_ROWS ? u->rows - row : UP_ROWS;
     for (; tile < end; tile++) {
         float *y = u->y + row * u->outputs + tile * CPU_TILE, whole[CPU_TILE];
         size_t there = u->outputs - tile * CPU_TILE;
         if (there >= CPU_TILE) {
-            cpu_addends_up(&u->plus, tile, row, rows, y, u->outputs);
+            cpu_addends_up(&u->lora.plus[0], tile, row, rows, y, u->outputs);
             continue;
         }
         for (size_t r = 0; r < rows; r++, y += u->outputs) { // what is there of a tile is copied to and fro
             memset(whole, 0, sizeof whole);
             memcpy(whole, y, there * sizeof *y);
-            cpu_addends_up(&u->plus, tile, row + r, 1, whole, CPU_TILE);
+            cpu_addends_up(&u->lora.plus[0], tile, row + r, 1, whole, CPU_TILE);
             memcpy(y, whole, there * sizeof *y);
         }
     }
@@ -166,7 +167,7 @@ static void up(void *arg, size_t part, size_t worker) {
 OrtStatus *lora_compute(struct node *n, OrtKernelContext *context) {
     struct shape sx, sy;
     const float *x, *from;
-    struct up u = {0};
+    struct up u;
     OrtStatus *status = read_input(n, context, 0, &sx, (const void **)&x);
     if (status || (status = read_input(n, context, 1, &sy, (const void **)&from)) || (status = make_output(n, context, 0, &sy, (void **)&u.y))) {
         return status;
@@ -182,7 +183,7 @@ OrtStatus *lora_compute(struct node *n, OrtKernelContext *context) {
     if (u.y != from) {
         memcpy(u.y, from, u.rows * u.outputs * sizeof *from);
     }
-    if ((status = lora_addends(n, context, x, (size_t)sx.dims[sx.rank - 1], &u.outputs, u.rows, &u.plus)) || u.plus.n == 0) {
+    if ((status = lora_prepare(n, x, (size_t)sx.dims[sx.rank - 1], &u.outputs, u.rows, &u.lora)) || u.lora.parts == 0) {
         return status;
     }
     u.tile_blocks = (u.outputs + CPU_TILE * UP_TILES - 1) / (CPU_TILE * UP_TILES);

@@ -15,6 +15,7 @@ import (
 type batchRunner struct {
 	model  *Model
 	rows   int
+	sets   []adapted // adapters of each row
 	cancel *ort.RunOptions
 	joint  *runner   // all rows in one step; nil when the layout cannot do that
 	single []*runner // a runner a row instead: graphs without a cache, a mask or positions, or for one row only
@@ -23,8 +24,8 @@ type batchRunner struct {
 	copies []*ort.Value // prompts' logits of each row
 }
 
-func newBatchRunner(m *Model, rows int, cancel *ort.RunOptions) *batchRunner {
-	return &batchRunner{model: m, rows: rows, cancel: cancel}
+func newBatchRunner(m *Model, sets []adapted, cancel *ort.RunOptions) *batchRunner {
+	return &batchRunner{model: m, rows: len(sets), sets: sets, cancel: cancel}
 }
 
 // Capacity is the number of tokens that each row may hold.
@@ -67,6 +68,9 @@ func (b *batchRunner) openCopies() error {
 // prompt computes one prompt with r and keeps its logits.
 func (b *batchRunner) prompt(ctx context.Context, r *runner, row int, ids []int32) error {
 	r.cancel = b.cancel
+	if err := r.adapt(b.sets[row]); err != nil {
+		return err
+	}
 	if _, err := r.Feed(ctx, ids); err != nil {
 		return err
 	}
@@ -85,7 +89,7 @@ func (b *batchRunner) openJoint() error {
 		return err
 	}
 	b.joint.cancel = b.cancel
-	return nil
+	return b.joint.adapt(b.sets...)
 }
 
 // startShared computes each prompt straight into its row of the shared cache.

@@ -51,6 +51,7 @@ type Options struct {
 	Spin      *bool          // whether idle threads wait actively between steps; nil is yes
 	Kernels   Kernels        // who computes on the CPU; the zero value is our own kernels where they are right
 	HalfCache bool           // keys and values in float16: half the memory, and less to read at each token; only with our kernels
+	Adapters  bool           // places for adapters where the runtime computes, too; our kernels have them anyway
 	Force     bool           // open even if memory seems too small
 	Draft     *Model         // guesses for this one, which must have the same vocabulary; once this one is open, its Close closes both
 	NoText    bool           // no tokenizer and no template: requests carry Tokens and ask for TokensOnly
@@ -74,7 +75,9 @@ type Model struct {
 	packed    *derived // the graph for our kernels, nil: the original runs
 	note      string   // a warning about how it was opened
 	exact     bool
-	compared  int64 // bytes that the original was foreseen to take, if it was opened first to be compared with
+	compared  int64    // bytes that the original was foreseen to take, if it was opened first to be compared with
+	bare      *derived // the original with places for adapters, nil: none were wished for, or our kernels have them
+	places    *places  // for adapters, nil: none
 	stepBytes int64
 	cache     *kv.Cache
 	runner    *runner
@@ -166,6 +169,9 @@ func prepareModel(env *ort.Env, files model.Files, o Options) (*Model, error) {
 	m.named = m.identity(files, o)
 	if err := m.planKernels(files, o); err != nil {
 		return nil, err
+	}
+	if err := m.planAdapters(files, o); err != nil {
+		return nil, errors.Join(err, m.closeDerived())
 	}
 	if err := m.plan(o); err != nil {
 		return nil, errors.Join(err, m.closeDerived())
@@ -329,6 +335,7 @@ func (m *Model) Close() error {
 		}
 	}
 	close(m.closed)
+	m.places.close()
 	var errs []error
 	if m.runner != nil {
 		errs = append(errs, m.runner.Close())

@@ -42,6 +42,7 @@ type Request struct {
 	TokensOnly bool // leave Token.Text empty
 	Speculate  Speculate
 	Cold       bool // compute the whole prompt even if its beginning is still in the cache, for measurements
+	Adapters   []AdapterUse
 }
 
 // Generate continues a request token by token. What the cache still holds of the request before is not computed again, where both begin
@@ -63,6 +64,12 @@ func (m *Model) Generate(ctx context.Context, q Request) iter.Seq2[Token, error]
 			return
 		}
 		defer done()
+		set, drop, err := m.adapted(q.Adapters)
+		if err != nil {
+			fail(err)
+			return
+		}
+		defer drop()
 		cancel, release, err := m.take(ctx)
 		if err != nil {
 			fail(err)
@@ -70,6 +77,10 @@ func (m *Model) Generate(ctx context.Context, q Request) iter.Seq2[Token, error]
 		}
 		defer release()
 		m.runner.cancel = cancel
+		if err := m.runner.adapt(set); err != nil {
+			fail(err)
+			return
+		}
 		proposers, giveBack, err := m.proposers(ctx, q)
 		if err != nil {
 			fail(err)
@@ -92,7 +103,7 @@ func (m *Model) GenerateBatch(ctx context.Context, requests []Request) iter.Seq2
 		fail := func(err error) {
 			yield(decode.RowToken{Row: -1, Token: Token{ID: -1}}, err)
 		}
-		rows := make([]decode.Request, len(requests))
+		rows, sets := make([]decode.Request, len(requests)), make([]adapted, len(requests))
 		for i, q := range requests {
 			r, done, err := m.prepare(q)
 			if err != nil {
@@ -100,7 +111,13 @@ func (m *Model) GenerateBatch(ctx context.Context, requests []Request) iter.Seq2
 				return
 			}
 			defer done()
-			rows[i] = r
+			set, drop, err := m.adapted(q.Adapters)
+			if err != nil {
+				fail(fmt.Errorf("engine: request %d of the batch: %w", i, err))
+				return
+			}
+			defer drop()
+			rows[i], sets[i] = r, set
 		}
 		cancel, release, err := m.take(ctx)
 		if err != nil {
@@ -108,7 +125,7 @@ func (m *Model) GenerateBatch(ctx context.Context, requests []Request) iter.Seq2
 			return
 		}
 		defer release()
-		b := newBatchRunner(m, len(rows), cancel)
+		b := newBatchRunner(m, sets, cancel)
 		defer b.Close()
 		for token, err := range decode.GenerateBatch(ctx, b, rows) {
 			if !yield(token, err) {

@@ -40,7 +40,7 @@ func (m *Model) planKernels(files model.Files, o Options) error {
 	if err != nil {
 		return err
 	}
-	plan, err := derive.Derive(graph, m.spec, derive.Options{Read: tensors.Read, HalfCache: o.HalfCache})
+	plan, err := derive.Derive(graph, m.spec, derive.Options{Read: tensors.Read, HalfCache: o.HalfCache, Adapters: o.Adapters})
 	if err != nil {
 		m.kernels = err.Error()
 		closing := tensors.Close()
@@ -90,6 +90,7 @@ func (m *Model) openDerived(files model.Files, options ort.SessionOptions) error
 		w.Close()
 		return err
 	}
+	m.places = newPlaces(g, d.plan, m.spec)
 	options.Operators = &ort.Operators{Domain: derive.Domain, List: g.Operators(), Released: func() {
 		g.Close()
 		w.Close()
@@ -119,8 +120,10 @@ func (m *Model) checkDerived() error {
 
 // closeDerived closes what planning opened.
 func (m *Model) closeDerived() error {
-	if m.packed == nil {
-		return nil
+	for _, d := range []*derived{m.packed, m.bare} {
+		if d != nil {
+			return d.tensors.Close()
+		}
 	}
-	return m.packed.tensors.Close()
+	return nil
 }

@@ -28,6 +28,8 @@ type runner struct {
 	capacity int
 	chunk    int // tokens of one prefill run
 	trial    *trial
+	places   *places
+	adapters []adapted // of each row; none: no row has any
 
 	cancel *ort.RunOptions // of the request that runs now
 
@@ -55,7 +57,7 @@ type slots struct{ ids, mask, positions, past, logits, present int }
 
 func newRunner(m *Model, rows int, cache *kv.Cache) (*runner, error) {
 	r := &runner{
-		spec: m.spec, env: m.env, session: m.session, cache: cache, rows: rows, capacity: m.context, chunk: m.chunk,
+		spec: m.spec, env: m.env, session: m.session, cache: cache, rows: rows, capacity: m.context, chunk: m.chunk, places: m.places,
 		lengths: make([]int, rows), pads: make([]int, rows), held: make([]int32, 0, m.context),
 	}
 	if err := r.open(); err != nil {
@@ -329,6 +331,9 @@ func (r *runner) feedChunk(ids []int32, rows int) error {
 // run computes the n tokens a row that were laid out, added of them new, and leaves the logits of the last in r.last, or those of the last
 // rows at the end of r.wide.
 func (r *runner) run(n, added, rows int) error {
+	if err := r.places.use(r.adapters); err != nil {
+		return err
+	}
 	r.call.SetInput(r.at.ids, r.ids)
 	if r.mask != nil {
 		r.call.SetInput(r.at.mask, r.mask)

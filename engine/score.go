@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -15,8 +16,8 @@ type Score struct {
 	Top     int32   // the likeliest token in its place
 }
 
-// Score gives the score of every token of ids after the first: len(ids) - 1 of them. Requests take turns, as with Generate.
-func (m *Model) Score(ctx context.Context, ids []int32) ([]Score, error) {
+// Score gives the score of every token of ids after the first: len(ids) - 1 of them, computed with the adapters. Requests take turns, as with Generate.
+func (m *Model) Score(ctx context.Context, ids []int32, adapters ...AdapterUse) ([]Score, error) {
 	if len(ids) < 2 {
 		return nil, fmt.Errorf("engine: score %d tokens: expected two or more, for the first has none before it", len(ids))
 	}
@@ -26,6 +27,11 @@ func (m *Model) Score(ctx context.Context, ids []int32) ([]Score, error) {
 	if err := m.checkIDs(ids); err != nil {
 		return nil, err
 	}
+	set, drop, err := m.adapted(adapters)
+	if err != nil {
+		return nil, err
+	}
+	defer drop()
 	cancel, release, err := m.take(ctx)
 	if err != nil {
 		return nil, err
@@ -34,7 +40,7 @@ func (m *Model) Score(ctx context.Context, ids []int32) ([]Score, error) {
 	r := m.runner
 	r.cancel = cancel
 	defer r.closeWide()
-	if err := r.Keep(0); err != nil {
+	if err := errors.Join(r.adapt(set), r.Keep(0)); err != nil {
 		return nil, err
 	}
 	scores := make([]Score, 0, len(ids)-1)

@@ -30,7 +30,7 @@ const (
 	cosineMin = 0.97 // follows from it, but for a common factor
 	farMax    = 1.5  // the largest difference, over the deviation
 
-	kernelsVersion = 1 // goes up whenever derived graphs or kernels change, so that all models are compared again
+	kernelsVersion = 2 // goes up whenever derived graphs or kernels change, so that all models are compared again
 )
 
 var checkLengths = []int{1, 16, 46, 1}
@@ -125,7 +125,7 @@ func compare(want, got [][]float32) Agreement {
 
 // reference is what the original gives for the probe, and the memory that it was foreseen to take.
 func reference(env *ort.Env, files model.Files, o Options) (rows [][]float32, bytes int64, err error) {
-	o.Kernels, o.HalfCache, o.NoText, o.Context = KernelsExact, false, true, model.CompareTokens
+	o.Kernels, o.HalfCache, o.NoText, o.Context, o.Adapters = KernelsExact, false, true, model.CompareTokens, false
 	m, err := openFiles(env, files, o)
 	if err != nil {
 		return nil, 0, err
@@ -190,6 +190,9 @@ func (m *Model) endCheck(c check) (why string) {
 // replan plans the original again, after a derived graph was given up.
 func (m *Model) replan(files model.Files, o Options) (err error) {
 	if m.spec, err = files.Load(model.Signature{}); err != nil {
+		return err
+	}
+	if err := m.planAdapters(files, o); err != nil {
 		return err
 	}
 	return m.plan(o)

@@ -23,8 +23,14 @@ func (m *Model) sessionOptions(o Options) ort.SessionOptions {
 func (m *Model) openSession(files model.Files, o Options) error {
 	options := m.sessionOptions(o)
 	var err error
-	if m.packed != nil {
+	switch {
+	case m.packed != nil:
 		if err = m.openDerived(files, options); err == nil {
+			return m.place(files)
+		}
+		return err
+	case m.bare != nil:
+		if err = m.openAdapted(files, options); err == nil {
 			return m.place(files)
 		}
 		return err

@@ -28,11 +28,12 @@ type Plan struct {
 	Model    *onnx.Model
 	Matrices []Matrix
 	Floats   []Floats
-	Kept     []Kept // what stays with the runtime
-	Nodes    int    // that the kernels compute
-	Rows     bool   // the graph has RowsInput
-	Half     bool   // the cache is float16, though it is not in the original
-	Shared   bool   // past and present are one buffer, though they are not in the original
+	Targets  []Target // what adapters may add to
+	Kept     []Kept   // what stays with the runtime
+	Nodes    int      // that the kernels compute
+	Rows     bool     // the graph has RowsInput
+	Half     bool     // the cache is float16, though it is not in the original
+	Shared   bool     // past and present are one buffer, though they are not in the original
 }
 
 // Matrix is a weight matrix (outputs, inputs) to be packed from tensors of the original.
@@ -68,6 +69,7 @@ func (k Kept) String() string {
 // Options say what may be derived.
 type Options struct {
 	HalfCache bool                                 // keys and values in float16, where attention is the kernels'
+	Adapters  bool                                 // places for adapters behind the products that stay with the runtime, too
 	Read      func(t *onnx.Tensor) ([]byte, error) // the bytes of a small constant
 }
 
@@ -113,6 +115,9 @@ func Derive(m *onnx.Model, spec *model.Spec, o Options) (*Plan, error) {
 	d.dropInputs(unused)
 	if err := d.sweep(); err != nil {
 		return nil, err
+	}
+	if o.Adapters {
+		d.plan.adapt()
 	}
 	m.Opsets = append(m.Opsets, onnx.Opset{Domain: Domain, Version: 1})
 	return d.plan, nil

@@ -45,6 +45,7 @@ func (d *deriver) gateAt(n *onnx.Node, at int, activated, up string) bool {
 		Attributes: []onnx.Attribute{
 			{Name: "matrices", Ints: []int64{int64(g.matrix), int64(u.matrix)}},
 			{Name: "biases", Ints: []int64{int64(g.bias), int64(u.bias)}},
+			{Name: "targets", Ints: []int64{int64(g.target), int64(u.target)}},
 			{Name: "activation", Int: int64(act)},
 		},
 	}

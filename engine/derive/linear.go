@@ -14,6 +14,7 @@ type linear struct {
 	output string // (..., outputs)
 	matrix int
 	bias   int // in the table of floats, -1: none
+	target int // of adapters, -1: none
 	gone   bool
 }
 
@@ -48,6 +49,7 @@ func (d *deriver) findLinears() {
 			l.bias = d.addFloats(b)
 		}
 		d.replaced[i] = nil
+		l.target = d.plan.addTarget(n, m.Name, m.Inputs, m.Outputs, true)
 		d.absorbBias(l, m.Outputs)
 		d.linears[l.output] = l
 		d.order = append(d.order, l)
@@ -186,6 +188,7 @@ func (d *deriver) findHead() {
 		return
 	}
 	l := &linear{node: i, input: n.Inputs[0], output: n.Outputs[0], matrix: at, bias: -1}
+	l.target = d.plan.addTarget(n, m.Weights.Name, m.Inputs, m.Outputs, true)
 	d.replaced[i] = nil
 	d.linears[l.output] = l
 	d.order = append(d.order, l)
@@ -209,12 +212,12 @@ func (d *deriver) join() {
 	}
 	for _, g := range groups {
 		n := &onnx.Node{Name: g[0].output, Op: "Linear", Domain: Domain, Inputs: []string{g[0].input}}
-		var matrices, biases []int64
+		var matrices, biases, targets []int64
 		for _, l := range g {
 			n.Outputs = append(n.Outputs, l.output)
-			matrices, biases = append(matrices, int64(l.matrix)), append(biases, int64(l.bias))
+			matrices, biases, targets = append(matrices, int64(l.matrix)), append(biases, int64(l.bias)), append(targets, int64(l.target))
 		}
-		n.Attributes = []onnx.Attribute{{Name: "matrices", Ints: matrices}, {Name: "biases", Ints: biases}}
+		n.Attributes = []onnx.Attribute{{Name: "matrices", Ints: matrices}, {Name: "biases", Ints: biases}, {Name: "targets", Ints: targets}}
 		d.replaced[g[0].node] = n
 	}
 }

@@ -1,0 +1,514 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/shammah/shammah-engine/cpu"
+	"github.com/shammah/shammah-engine/engine/lora"
+	"github.com/shammah/shammah-engine/engine/model"
+	"github.com/shammah/shammah-engine/engine/tiny"
+	"github.com/shammah/shammah-engine/internal/onnx"
+	"github.com/shammah/shammah-engine/internal/ortest"
+	"github.com/shammah/shammah-engine/ort"
+)
+
+// allModules is the modules that adapters mostly go to, of a model of so many layers.
+func allModules(layers int) (names []string) {
+	for i := range layers {
+		for _, module := range []string{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"} {
+			names = append(names, fmt.Sprintf("model.layers.%d.%s", i, module))
+		}
+	}
+	return names
+}
+
+// randomAdapter is one whose additions are about as large as size times what they are added to.
+func randomAdapter(t testing.TB, m *Model, rank int, size float64, seed uint64, names ...string) *lora.Adapter {
+	t.Helper()
+	r := rand.New(rand.NewPCG(seed, 3))
+	a := &lora.Adapter{Rank: rank}
+	for _, name := range names {
+		inputs, outputs := sizes(t, m, name)
+		x := lora.Module{Name: name, Rank: rank, Inputs: inputs, Outputs: outputs, Scale: 2}
+		for range rank * inputs {
+			x.A = append(x.A, float32(r.NormFloat64()/math.Sqrt(float64(inputs))))
+		}
+		for range outputs * rank {
+			x.B = append(x.B, float32(r.NormFloat64()*size/math.Sqrt(float64(rank))/2))
+		}
+		a.Modules = append(a.Modules, x)
+	}
+	return a
+}
+
+// sizes is what a module must have, as refusals say it.
+func sizes(t testing.TB, m *Model, name string) (inputs, outputs int) {
+	t.Helper()
+	wanted := func(inputs int) (n int) {
+		_, err := m.places.modules.Find(name, inputs, 0)
+		if err == nil || !strings.Contains(err.Error(), "expected ") {
+			t.Fatalf("%s: got %v", name, err)
+		}
+		if _, err := fmt.Sscanf(err.Error()[strings.Index(err.Error(), "expected "):], "expected %d", &n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	inputs = wanted(0)
+	return inputs, wanted(inputs)
+}
+
+// logitsWith is the probe's logits, computed with adapters.
+func logitsWith(t testing.TB, m *Model, uses ...AdapterUse) [][]float32 {
+	t.Helper()
+	set, done, err := m.adapted(uses)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	if err := m.runner.adapt(set); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := m.probe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
+
+func load(t testing.TB, m *Model, name string, a *lora.Adapter) {
+	t.Helper()
+	if err := m.LoadAdapter(name, a); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func sameRows(a, b [][]float32) bool {
+	return slices.EqualFunc(a, b, func(x, y []float32) bool {
+		return slices.EqualFunc(x, y, func(v, w float32) bool { return math.Float32bits(v) == math.Float32bits(w) })
+	})
+}
+
+// farthest is the largest difference.
+func farthest(a, b [][]float32) (most float64) {
+	for r := range a {
+		for i := range a[r] {
+			most = max(most, math.Abs(float64(a[r][i])-float64(b[r][i])))
+		}
+	}
+	return most
+}
+
+// merged is a copy of a float32 model whose weights have the adapters added, in float64.
+func merged(t *testing.T, folder string, adapters []*lora.Adapter, scales []float64) string {
+	t.Helper()
+	dir := copyFixture(t, folder)
+	files, err := model.Find(nil, dir, model.FindOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	graph, tensors, err := files.ReadGraph()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tensors.Close()
+	for i, a := range adapters {
+		for _, x := range a.Modules {
+			weights, first := "", 0
+			plain := strings.ReplaceAll(x.Name, ".self_attn.", ".attn.")
+			for _, n := range graph.Graph.Nodes {
+				node := strings.ReplaceAll(strings.ReplaceAll(n.Name, "/", "."), ".self_attn.", ".attn.")
+				if node == "."+plain+".MatMul" {
+					weights = n.Inputs[1]
+				}
+				if at := slices.Index([]string{"q_proj", "k_proj", "v_proj"}, plain[strings.LastIndexByte(plain, '.')+1:]); at >= 0 &&
+					node == "."+plain[:strings.LastIndexByte(plain, '.')]+".qkv_proj.MatMul" {
+					weights, first = n.Inputs[1], []int{0, 128, 192}[at]
+				}
+			}
+			at := slices.IndexFunc(graph.Graph.Initializers, func(w onnx.Tensor) bool { return w.Name == weights })
+			if at < 0 {
+				t.Fatalf("%s has no weights of %s", folder, x.Name)
+			}
+			w := &graph.Graph.Initializers[at]
+			f, place, err := tensors.Place(w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			addTo(t, f.Name, place, int(w.Dims[1]), first, x, scales[i])
+		}
+	}
+	return dir
+}
+
+// addTo adds scale * B A to columns of the weights (inputs, columns) in a file.
+func addTo(t *testing.T, file string, place int64, columns, first int, x lora.Module, scale float64) {
+	t.Helper()
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b := make([]byte, 4*x.Inputs*columns)
+	if _, err := f.ReadAt(b, place); err != nil {
+		t.Fatal(err)
+	}
+	for k := range x.Inputs {
+		for n := range x.Outputs {
+			at := b[4*(k*columns+first+n):]
+			sum := float64(math.Float32frombits(binary.LittleEndian.Uint32(at)))
+			for j := range x.Rank {
+				sum += scale * float64(x.Scale) * float64(x.B[n*x.Rank+j]) * float64(x.A[j*x.Inputs+k])
+			}
+			binary.LittleEndian.PutUint32(at, math.Float32bits(float32(sum)))
+		}
+	}
+	if _, err := f.WriteAt(b, place); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Places for adapters change nothing as long as there is none, to the last bit, and neither does one that was used and left.
+func TestAdaptersAbsent(t *testing.T) {
+	for _, c := range []struct {
+		folder  string
+		kernels Kernels
+	}{{"a-fp32", KernelsAuto}, {"a-fp16", KernelsOff}, {"a-keep", KernelsAuto}, {"a-combined", KernelsAuto}, {"a-nocache", KernelsAuto}, {"b-fp32", KernelsAuto},
+		{"b-int4", KernelsAuto}, {"b-int4", KernelsOff}, {"b-int4", KernelsExact}} {
+		t.Run(fmt.Sprint(c.folder, c.kernels), func(t *testing.T) {
+			want := logitsWith(t, openFixture(t, c.folder, Options{Kernels: c.kernels, Threads: 2}))
+			m := openFixture(t, c.folder, Options{Kernels: c.kernels, Threads: 2, Adapters: true})
+			if got := logitsWith(t, m); !sameRows(got, want) {
+				t.Errorf("with places: other logits, the farthest by %g", farthest(got, want))
+			}
+			load(t, m, "a", randomAdapter(t, m, 4, 0.5, 1, allModules(2)...))
+			if !sameRows(logitsWith(t, m), want) {
+				t.Error("one is loaded: other logits")
+			}
+			if with := logitsWith(t, m, AdapterUse{"a", 1}); farthest(with, want) < 0.1 {
+				t.Error("it is used: the logits are the same")
+			}
+			if err := m.RemoveAdapter("a"); err != nil {
+				t.Fatal(err)
+			}
+			if !sameRows(logitsWith(t, m), want) {
+				t.Error("it was removed: other logits")
+			}
+		})
+	}
+}
+
+// A float32 model with adapters is the model whose weights they were added to, one or two of them, with scales.
+func TestAdaptersMerged(t *testing.T) {
+	for _, folder := range []string{"a-fp32", "b-fp32", "c-fp32"} {
+		t.Run(folder, func(t *testing.T) {
+			m := openFixture(t, folder, Options{Adapters: true, Threads: 2})
+			names := allModules(2)
+			one, two := randomAdapter(t, m, 8, 0.4, 1, names...), randomAdapter(t, m, 3, 0.3, 2, names[3:9]...)
+			load(t, m, "one", one)
+			load(t, m, "two", two)
+			base := logitsWith(t, m)
+			for _, c := range []struct {
+				uses     []AdapterUse
+				adapters []*lora.Adapter
+				scales   []float64
+			}{
+				{[]AdapterUse{{"one", 1}}, []*lora.Adapter{one}, []float64{1}},
+				{[]AdapterUse{{"two", -0.5}}, []*lora.Adapter{two}, []float64{-0.5}},
+				{[]AdapterUse{{"two", 0.75}, {"one", 0.5}}, []*lora.Adapter{one, two}, []float64{0.5, 0.75}},
+			} {
+				whole, err := Open(ortest.Env(t), merged(t, folder, c.adapters, c.scales), Options{Threads: 2})
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := logitsWith(t, whole)
+				whole.Close()
+				got := logitsWith(t, m, c.uses...)
+				t.Logf("%v: moves the logits by %.3f, and is at most %.2g from the merged model", c.uses, farthest(base, want), farthest(got, want))
+				if far := farthest(got, want); !(far <= 1e-3) || farthest(base, want) < 0.1 {
+					t.Errorf("%v: at most %g from the merged model, want 1e-3 (it moves them by %g)", c.uses, far, farthest(base, want))
+				}
+				if slices.Reverse(c.uses); !sameRows(logitsWith(t, m, c.uses...), got) {
+					t.Errorf("%v: other logits when named in another order", c.uses)
+				}
+			}
+		})
+	}
+}
+
+// With our kernels an adapter does what it does in the original graph with exact activations, as nearly as the model itself does.
+func TestAdaptersOnKernels(t *testing.T) {
+	env := ortest.Env(t)
+	for name, open := range map[string]func(t *testing.T, o Options) (*Model, error){
+		"tiny":   func(t *testing.T, o Options) (*Model, error) { return OpenFS(env, tiny.FS(), o) },
+		"b-int4": func(t *testing.T, o Options) (*Model, error) { return Open(env, "testdata/b-int4", o) },
+		"a-q4":   func(t *testing.T, o Options) (*Model, error) { return Open(env, quantised(t, "a-fp32"), o) },
+		"real":   func(t *testing.T, o Options) (*Model, error) { return Open(env, realModel(t), o) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			with := func(o Options) *Model {
+				o.NoText, o.Threads = true, 2
+				m, err := open(t, o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { m.Close() })
+				return m
+			}
+			ours, exact := with(Options{}), with(Options{Kernels: KernelsExact, Adapters: true})
+			if ours.Kernels() != "" || exact.places == nil {
+				t.Fatalf("got kernels %q, places %v", ours.Kernels(), exact.places)
+			}
+			names := append(allModules(ours.spec.Layers), "lm_head")
+			for _, m := range []*Model{ours, exact} {
+				load(t, m, "a", randomAdapter(t, m, 4, 0.2, 1, names...))
+				load(t, m, "b", randomAdapter(t, m, 7, 0.2, 2, names[:3]...))
+			}
+			plain := logitsWith(t, exact)
+			for _, uses := range [][]AdapterUse{{{"a", 1}}, {{"b", 1}, {"a", 0.5}}} {
+				want := logitsWith(t, exact, uses...)
+				got, moved := compare(want, logitsWith(t, ours, uses...)), compare(want, plain)
+				t.Logf("%v: ours %v; without the adapter %v", uses, got, moved)
+				if !got.ok() || moved.Error < 2*got.Error {
+					t.Errorf("%v: got %v; want it within the limits, and well below the model without, %v", uses, got, moved)
+				}
+			}
+		})
+	}
+}
+
+// Our kernels give the same tokens with an adapter however the work is cut, and on every rung.
+func TestAdaptersSameTokens(t *testing.T) {
+	g := readGolden(t)
+	best := cpu.Rung()
+	defer cpu.SetRung(best)
+	var want [][]int32
+	for _, rung := range cpu.Rungs() {
+		if err := cpu.SetRung(rung); err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range []Options{{Threads: 1}, {Threads: 3, Chunk: 7}, {Threads: 2, Chunk: 1}} {
+			m := openFixture(t, "b-int4", o)
+			load(t, m, "a", randomAdapter(t, m, 5, 0.3, 1, append(allModules(2), "lm_head")...))
+			var got [][]int32
+			for _, prompt := range g.Prompts {
+				got = append(got, tokens(t, m, Request{Tokens: prompt, MaxTokens: 32, IgnoreEnd: true, Adapters: []AdapterUse{{"a", 1}}}))
+			}
+			if want == nil {
+				want = got
+			}
+			if !slices.EqualFunc(got, want, slices.Equal) {
+				t.Errorf("%s, %d threads, chunks of %d:\ngot  %v\nwant %v", rung, o.Threads, o.Chunk, got, want)
+			}
+		}
+	}
+}
+
+// Rows of a batch have their own adapters, in every way in which a batch is computed.
+func TestAdaptersInABatch(t *testing.T) {
+	g := readGolden(t)
+	for _, folder := range []string{"b-int4", "b-fp32", "a-fp32", "a-keep", "a-nocache"} {
+		t.Run(folder, func(t *testing.T) {
+			m := openFixture(t, folder, Options{Adapters: true, Threads: 2})
+			load(t, m, "a", randomAdapter(t, m, 4, 0.5, 1, allModules(2)...))
+			load(t, m, "b", randomAdapter(t, m, 2, 0.5, 2, allModules(1)...))
+			sets := [][]AdapterUse{nil, {{"a", 1}}, {{"b", 0.5}, {"a", 1}}, {{"b", -1}}}
+			var requests []Request
+			var want, got [][]int32
+			for i, set := range sets {
+				q := Request{Tokens: g.Prompts[i%2], MaxTokens: 24, IgnoreEnd: true, Adapters: set}
+				requests, want, got = append(requests, q), append(want, tokens(t, m, q)), append(got, nil)
+			}
+			if slices.Equal(want[0], want[2]) || slices.Equal(want[1], want[3]) {
+				t.Fatalf("the adapters change nothing: %v", want)
+			}
+			for token, err := range m.GenerateBatch(t.Context(), requests) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if token.ID >= 0 {
+					got[token.Row] = append(got[token.Row], token.ID)
+				}
+			}
+			for i := range want {
+				if !slices.Equal(got[i], want[i]) {
+					t.Errorf("row %d with %v:\ngot  %v\nwant %v", i, sets[i], got[i], want[i])
+				}
+			}
+		})
+	}
+}
+
+// What the cache holds of a prompt is used again with the same adapters alone.
+func TestAdaptersAndTheCache(t *testing.T) {
+	m := openFixture(t, "b-int4", Options{})
+	g := readGolden(t)
+	load(t, m, "a", randomAdapter(t, m, 4, 0.5, 1, allModules(2)...))
+	prompt := g.Prompts[2]
+	ask := func(uses ...AdapterUse) ([]int32, int) {
+		ids, stats, err := result(t.Context(), m, Request{Tokens: prompt, MaxTokens: 16, IgnoreEnd: true, Adapters: uses})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ids, stats.Reused
+	}
+	plain, _ := ask()
+	with, _ := ask(AdapterUse{"a", 1})
+	for i, c := range []struct {
+		uses   []AdapterUse
+		want   []int32
+		reused bool
+	}{{[]AdapterUse{{"a", 1}}, with, true}, {nil, plain, false}, {nil, plain, true}, {[]AdapterUse{{"a", 1}}, with, false}, {[]AdapterUse{{"a", 0.5}}, nil, false}} {
+		got, reused := ask(c.uses...)
+		if (reused > 0) != c.reused || c.want != nil && !slices.Equal(got, c.want) {
+			t.Errorf("request %d with %v: reused %d tokens, got %v; want some reused: %v, and %v", i, c.uses, reused, got, c.reused, c.want)
+		}
+	}
+	if err := m.RemoveAdapter("a"); err != nil {
+		t.Fatal(err)
+	}
+	load(t, m, "a", randomAdapter(t, m, 4, 0.5, 9, allModules(2)...))
+	ask(AdapterUse{"a", 0.5})
+	if got, _ := ask(AdapterUse{"a", 1}); slices.Equal(got, with) {
+		t.Error("another adapter of the same name gives the tokens of the first")
+	}
+}
+
+// Adapters come and go while requests run, some of them cancelled; nothing is freed that is in use, and all is freed in the end.
+func TestAdaptersComeAndGo(t *testing.T) {
+	env := ortest.Env(t)
+	before := ort.Live()
+	m, err := Open(env, "testdata/b-int4", Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := readGolden(t)
+	a := randomAdapter(t, m, 4, 0.5, 1, allModules(2)...)
+	load(t, m, "stays", a)
+	request := func(uses ...AdapterUse) Request {
+		return Request{Tokens: g.Prompts[1], MaxTokens: 8, IgnoreEnd: true, Adapters: uses}
+	}
+	plain, with := tokens(t, m, request()), tokens(t, m, request(AdapterUse{"stays", 1}))
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := range 30 {
+				name := fmt.Sprint("goes", w)
+				load(t, m, name, a)
+				ctx, cancel := context.WithCancel(t.Context())
+				n, finished := 0, error(nil)
+				var got []int32
+				for token, err := range m.Generate(ctx, request(AdapterUse{name, 1})) {
+					if n++; n == 2 {
+						if err := m.RemoveAdapter(name); err != nil { // in use
+							t.Error(err)
+						}
+						if i%3 == 0 {
+							cancel()
+						}
+					}
+					if finished = err; token.ID >= 0 {
+						got = append(got, token.ID)
+					}
+				}
+				cancel()
+				if i%3 == 0 != errors.Is(finished, context.Canceled) || finished == nil && !slices.Equal(got, with) {
+					t.Errorf("worker %d, request %d: got %v, %v; want %v", w, i, got, finished, with)
+				}
+				if got := tokens(t, m, request()); !slices.Equal(got, plain) {
+					t.Errorf("worker %d, without: got %v, want %v", w, got, plain)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got := m.Adapters(); !slices.Equal(got, []string{"stays"}) {
+		t.Errorf("left are %v", got)
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := m.LoadAdapter("late", a); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Close: got %v, want ErrClosed", err)
+	}
+	if after := ort.Live(); after != before {
+		t.Errorf("live handles before %+v, after %+v", before, after)
+	}
+}
+
+// M-14: what does not fit a model is refused in one line that says why, and nothing is loaded.
+func TestAdaptersThatAreRefused(t *testing.T) {
+	m := openFixture(t, "b-int4", Options{})
+	good := func() *lora.Adapter { return randomAdapter(t, m, 2, 0.1, 1, allModules(1)...) }
+	change := func(f func(x *lora.Module)) *lora.Adapter {
+		a := good()
+		f(&a.Modules[0])
+		return a
+	}
+	load(t, m, "there", good())
+	nan := float32(math.NaN())
+	for _, c := range []struct {
+		name, as string
+		a        *lora.Adapter
+		want     string
+	}{
+		{"none", "x", nil, "no modules"},
+		{"empty", "x", &lora.Adapter{}, "no modules"},
+		{"no name", "", good(), "needs a name"},
+		{"taken", "there", good(), "remove it first"},
+		{"unknown module", "x", change(func(x *lora.Module) { x.Name = "model.layers.7.self_attn.q_proj" }),
+			`no module "model.layers.7.self_attn.q_proj" that adapters can add to; it has attn.k_proj, attn.o_proj, attn.q_proj, attn.qkv_proj, attn.v_proj, lm_head, mlp.down_proj, mlp.gate_proj, mlp.gate_up_proj, mlp.up_proj in 2 layers`},
+		{"another model's inputs", "x", change(func(x *lora.Module) { x.Inputs, x.A = 32, x.A[:64] }), "has 32 inputs, expected 64"},
+		{"another model's outputs", "x", change(func(x *lora.Module) { x.Outputs, x.B = 64, x.B[:128] }), "has 64 outputs, expected 128"},
+		{"short A", "x", change(func(x *lora.Module) { x.A = x.A[1:] }), "A has 127 values"},
+		{"rank 0", "x", change(func(x *lora.Module) { x.Rank, x.A, x.B = 0, nil, nil }), "expected (0, 64)"},
+		{"rank 2^31", "x", change(func(x *lora.Module) { x.Rank = 1 << 31 }), "A has 128 values"},
+		{"NaN", "x", change(func(x *lora.Module) { x.A[3] = nan }), "NaN or infinite"},
+		{"infinite", "x", change(func(x *lora.Module) { x.B[3] = float32(math.Inf(-1)) }), "NaN or infinite"},
+		{"scale NaN", "x", change(func(x *lora.Module) { x.Scale = nan }), "NaN or infinite"},
+		{"twice", "x", &lora.Adapter{Modules: append(good().Modules, good().Modules[1])}, "there twice"},
+	} {
+		err := m.LoadAdapter(c.as, c.a)
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: got %v; want one line with %q", c.name, err, c.want)
+		}
+	}
+	if got := m.Adapters(); !slices.Equal(got, []string{"there"}) {
+		t.Errorf("loaded are %v", got)
+	}
+	for _, c := range []struct {
+		uses []AdapterUse
+		want string
+	}{
+		{[]AdapterUse{{"here", 1}}, `no such adapter: "here"; loaded are ["there"]`},
+		{[]AdapterUse{{"there", 1}, {"there", 2}}, "named twice"},
+		{[]AdapterUse{{"there", 0}}, "scale 0"},
+		{[]AdapterUse{{"there", nan}}, "scale NaN"},
+	} {
+		if _, _, err := result(t.Context(), m, Request{Tokens: []int32{1}, MaxTokens: 1, Adapters: c.uses}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v: got %v; want %q", c.uses, err, c.want)
+		}
+	}
+	if err := m.RemoveAdapter("here"); !errors.Is(err, ErrNoAdapter) {
+		t.Errorf("removed one that is not there: %v", err)
+	}
+	bare := openFixture(t, "b-fp32", Options{})
+	if err := bare.LoadAdapter("x", good()); err == nil || !strings.Contains(err.Error(), "Options.Adapters") {
+		t.Errorf("a model without places: got %v", err)
+	}
+	if _, err := Open(ortest.Env(t), filepath.Join("testdata", "b-fp32"), Options{Adapters: true, Providers: []ort.Provider{{Name: "CUDAExecutionProvider"}}}); err == nil ||
+		!strings.Contains(err.Error(), "CPU alone for now") {
+		t.Errorf("another provider: got %v", err)
+	}
+}
