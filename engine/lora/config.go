@@ -1,0 +1,205 @@
+package lora
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// config is what PEFT's adapter_config.json says about the matrices: how they are scaled, and nothing that would need more than them.
+type config struct {
+	base        string
+	rank        int
+	alpha       float64
+	root        bool // rslora: alpha over the root of the rank
+	rankPattern []pattern
+	alphas      []pattern
+}
+
+// pattern is a value for the modules whose name, or the end of it, matches.
+type pattern struct {
+	source string
+	match  *regexp.Regexp
+	value  float64
+}
+
+// parseConfig reads the file. Python's NaN and Infinity are no JSON, so no number is one of these.
+func parseConfig(data []byte) (c config, err error) {
+	o, err := parseObject(data)
+	if err != nil {
+		return c, err
+	}
+	if err := refuse(o); err != nil {
+		return c, err
+	}
+	if base, ok := o.values["base_model_name_or_path"].(string); ok {
+		c.base = shorten(base)
+	}
+	if c.root, err = o.flag("use_rslora"); err != nil {
+		return c, err
+	}
+	if _, err := o.flag("fan_in_fan_out"); err != nil { // how the base keeps its own weights; A and B lie the same either way
+		return c, err
+	}
+	rank, there := o.values["r"]
+	n, ok := integer(rank, 1, rankMax)
+	switch {
+	case !there || rank == nil:
+		return c, errors.New(`"r" is missing, the rank of the matrices`)
+	case !ok:
+		return c, fmt.Errorf(`"r" is %s, expected a whole number from 1 to %d`, describe(rank), rankMax)
+	}
+	c.rank = int(n)
+	alpha, there := o.values["lora_alpha"]
+	switch {
+	case !there || alpha == nil:
+		return c, errors.New(`"lora_alpha" is missing, without which the scale is not known; PEFT would take 8: if that is what it was trained with, write it into the file`)
+	}
+	if c.alpha, err = positive("lora_alpha", alpha); err != nil {
+		return c, err
+	}
+	if c.rankPattern, err = o.patterns("rank_pattern"); err != nil {
+		return c, err
+	}
+	for _, p := range c.rankPattern {
+		if p.value != math.Trunc(p.value) || p.value > rankMax {
+			return c, fmt.Errorf(`"rank_pattern" gives %q the rank %v, expected a whole number from 1 to %d`, p.source, p.value, rankMax)
+		}
+	}
+	c.alphas, err = o.patterns("alpha_pattern")
+	return c, err
+}
+
+// refuse names what an adapter has that two matrix products do not compute.
+func refuse(o *object) error {
+	for _, key := range o.keys {
+		for _, known := range []string{"r", "lora_alpha", "peft_type", "use_rslora", "use_dora", "bias", "rank_pattern", "alpha_pattern", "modules_to_save"} {
+			if key != known && strings.EqualFold(key, known) {
+				return fmt.Errorf("the key %q is in other letter case, expected %q", shorten(key), known)
+			}
+		}
+	}
+	switch t := o.values["peft_type"]; t {
+	case "LORA":
+	case nil:
+		return errors.New(`"peft_type" is missing, expected "LORA"`)
+	default:
+		return fmt.Errorf(`"peft_type" is %s, expected "LORA"`, describe(t))
+	}
+	if t := o.values["task_type"]; t != nil && t != "CAUSAL_LM" {
+		return fmt.Errorf(`"task_type" is %s, expected "CAUSAL_LM": another task has layers of its own`, describe(t))
+	}
+	if b := o.values["bias"]; b != nil && b != "none" {
+		return fmt.Errorf(`"bias" is %s, expected "none": changed biases are not supported`, describe(b))
+	}
+	if init, ok := o.values["init_lora_weights"].(string); ok && !slices.Contains([]string{"gaussian", "eva", "orthogonal", "mica"}, init) {
+		return fmt.Errorf(`"init_lora_weights" is %s, which changes the base model's own weights; save the adapter with PEFT's path_initial_model_for_weight_conversion`, describe(init))
+	}
+	why := map[string]string{"use_dora": "DoRA is not supported", "modules_to_save": "whole modules beside the matrices are not supported",
+		"trainable_token_indices": "changed embeddings are not supported", "layer_replication": "repeated layers are not supported"}
+	for _, key := range o.keys {
+		special := slices.Contains([]string{"modules_to_save", "lora_bias", "layer_replication", "trainable_token_indices", "target_parameters", "alora_invocation_tokens",
+			"arrow_config", "velora_config", "monteclora_config", "kasa_config"}, key)
+		if (special || strings.HasPrefix(key, "use_") && key != "use_rslora") && !empty(o.values[key]) {
+			reason := why[key]
+			if reason == "" {
+				reason = "adapters of this kind are not supported"
+			}
+			return fmt.Errorf("%q is %s: %s", shorten(key), describe(o.values[key]), reason)
+		}
+	}
+	return nil
+}
+
+func empty(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case bool:
+		return !v
+	case []any:
+		return len(v) == 0
+	case *object:
+		return len(v.keys) == 0
+	}
+	return false
+}
+
+func (o *object) flag(key string) (bool, error) {
+	v := o.values[key]
+	b, ok := v.(bool)
+	if v != nil && !ok {
+		return false, fmt.Errorf("%q is %s, expected true or false", key, describe(v))
+	}
+	return b, nil
+}
+
+func positive(what string, v any) (float64, error) {
+	number, ok := v.(json.Number)
+	x, err := number.Float64()
+	if !ok || err != nil || !(x > 0) || x > math.MaxFloat32 {
+		return 0, fmt.Errorf("%q is %s, expected a number above 0", what, describe(v))
+	}
+	return x, nil
+}
+
+const patternsMax = 1000
+
+// patterns reads an object of regular expressions, each for a module's name or the end of it behind a dot.
+func (o *object) patterns(key string) (list []pattern, err error) {
+	v := o.values[key]
+	if empty(v) {
+		return nil, nil
+	}
+	inner, ok := v.(*object)
+	if !ok {
+		return nil, fmt.Errorf("%q is %s, expected an object", key, describe(v))
+	}
+	if len(inner.keys) > patternsMax {
+		return nil, fmt.Errorf("%q has %d patterns, expected at most %d", key, len(inner.keys), patternsMax)
+	}
+	for _, source := range inner.keys {
+		p := pattern{source: shorten(source)}
+		if len(source) <= moduleBytesMax && !strings.Contains(source, "{") { // repetitions could be long to match
+			p.match, err = regexp.Compile(`^(?:.*\.)?(?:` + source + `)$`)
+		}
+		if p.match == nil {
+			return nil, fmt.Errorf("%q has the pattern %q, which is no regular expression that is understood here", key, p.source)
+		}
+		if p.value, err = positive(key+"."+p.source, inner.values[source]); err != nil {
+			return nil, err
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+// of is the value of the first pattern that matches, or the one for all.
+func of(list []pattern, module string, value float64) float64 {
+	for _, p := range list {
+		if p.match.MatchString(module) {
+			return p.value
+		}
+	}
+	return value
+}
+
+// scale is what a module of that rank is multiplied by.
+func (c config) scale(module string, rank int) (float32, error) {
+	if want := int(of(c.rankPattern, module, float64(c.rank))); want != rank {
+		return 0, fmt.Errorf("the matrices of %s have the rank %d, but %s says %d", module, rank, ConfigFile, want)
+	}
+	by := float64(rank)
+	if c.root {
+		by = math.Sqrt(by)
+	}
+	scale := float32(of(c.alphas, module, c.alpha) / by)
+	if scale == 0 {
+		return 0, fmt.Errorf("the scale of %s is too small for a float32", module)
+	}
+	return scale, nil
+}
