@@ -127,7 +127,7 @@ func (a Arrows) Compare(allowed Arrows, document string) (problems []Problem) {
 // pure are the packages whose tests run with no native library present; native are those that need one.
 // The document's block can be rewritten from the code; these two lists cannot.
 var (
-	pure = []string{"engine/decode", "engine/sample", "engine/chat", "engine/model", "engine/lora", "internal/config", "internal/hub", "internal/claude",
+	pure = []string{"engine/decode", "engine/sample", "engine/chat", "engine/model", "engine/lora", "internal/adapters", "internal/config", "internal/hub", "internal/claude",
 		"internal/router", "internal/repl"}
 	native = []string{"ort", "cpu", "engine/text", "cuda", "coreml"}
 )
