@@ -23,6 +23,7 @@ func commands() []command {
 	return []command{
 		{"help", "", "show this", (*Session).help, nil},
 		{"model", "[NAME]", "show the model, or load another in the background", (*Session).model, func(s *Session) []string { return s.Backend.Models() }},
+		{"lora", "[NAME[:SCALE]...|off]", "show adapters, or use these from now on", (*Session).lora, adapterNames},
 		{"system", "[TEXT]", `tell the model what to be; "" takes it back`, (*Session).system, nil},
 		{"set", "[NAME VALUE]", "list settings, or change one; default resets it", (*Session).set, settingNames},
 		{"show", "[settings|system|model]", "show what was said, or one of these", (*Session).show, func(*Session) []string { return []string{"settings", "system", "model"} }},
@@ -31,6 +32,9 @@ func commands() []command {
 		{"load", "FILE", "go on with a conversation from a file", (*Session).load, nil},
 		{"retry", "", "ask the last question again", (*Session).retry, nil},
 		{"undo", "", "take back the last question and its answer", (*Session).undo, nil},
+		{"good", "", "note that the last answer is good, for lora train", (*Session).good, nil},
+		{"bad", "", "note that it is bad", (*Session).bad, nil},
+		{"correct", "TEXT", "note what it should have been", (*Session).correct, nil},
 		{"auto", "", "the model here answers, Claude when it cannot", mode("auto"), nil},
 		{"local", "", "only the model here answers", mode("local"), nil},
 		{"claude", "", "only Claude answers", mode("claude"), nil},
@@ -189,6 +193,7 @@ func (s *Session) undo(context.Context, string) error {
 	if !s.Conversation.Undo() {
 		return errors.New("/undo: nothing was asked yet")
 	}
+	s.by, s.verdict = "", ""
 	question, _, _ := strings.Cut(turns[len(s.Conversation.Turns)].Content, "\n")
 	s.Output.Note("took back: " + cut(question, 60))
 	return nil

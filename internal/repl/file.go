@@ -43,6 +43,7 @@ func (s *Session) load(_ context.Context, name string) error {
 		return fmt.Errorf("/load: %w", err)
 	}
 	s.Conversation, s.unanswered, s.used = talk.Conversation, "", 0
+	s.by, s.verdict = "", ""
 	s.Output.Note(fmt.Sprintf("%d messages from %s", len(talk.Turns), path))
 	if err := s.Backend.Restore(path); err != nil {
 		s.Output.Note(line(err))

@@ -30,6 +30,10 @@ type Backend interface {
 	Models() []string
 	// SetMode says who is to answer: auto, local or claude.
 	SetMode(mode string) error
+	// Adapt uses these adapters, each a name or name:scale, from the next answer on; none is the model as it is.
+	Adapt(adapters []string) error
+	// Adapters are those in use, and the names that Adapt knows.
+	Adapters() (used, known []string)
 	// Describe is lines about the model of this machine.
 	Describe() []string
 	// Save writes a conversation to a file, with what was computed for it. A session.ErrCache says that the latter was left out.
@@ -75,6 +79,7 @@ type Options struct {
 	Conversation chat.Conversation
 	Settings     config.Generation
 	History      *History
+	Feedback     *Feedback // nil keeps none
 	Notices      *Notices
 	NoStatus     bool // no status line
 
@@ -86,6 +91,8 @@ type Options struct {
 type Session struct {
 	Options
 	unanswered string // what was asked last and got no answer
+	by         string // who gave the last answer, "" if that is not known
+	verdict    string // what was said of the last answer
 	last       *Done
 	in, out    int  // tokens of all answers
 	used       int  // tokens of the context after the last answer of a model with one
@@ -175,6 +182,7 @@ func open(text string) bool {
 func (s *Session) ask(ctx context.Context, text string) error {
 	before := s.Conversation.Clone()
 	s.Conversation.Ask(text)
+	s.by, s.verdict = "", ""
 	answer, stopped, err := s.answer(ctx, before)
 	if answer == "" {
 		s.Conversation.Undo() // two questions in a row are no conversation
@@ -256,7 +264,7 @@ func (s *Session) tell() {
 }
 
 func (s *Session) count(d *Done) {
-	s.last = d
+	s.last, s.by = d, d.By
 	s.in += d.Prompt
 	s.out += d.Generated
 	if d.Context > 0 {

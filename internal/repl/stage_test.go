@@ -22,6 +22,7 @@ type answers struct {
 	status  Status
 	mode    string
 	used    []string
+	adapted []string
 	refuses error
 
 	cache    func(io.Writer) error // what Save keeps beside the conversation
@@ -59,7 +60,14 @@ func (a *answers) SetMode(name string) error {
 	}
 	return a.refuses
 }
-func (a *answers) Describe() []string { return []string{"model  scripted"} }
+func (a *answers) Adapt(adapters []string) error {
+	if a.refuses == nil {
+		a.adapted = adapters
+	}
+	return a.refuses
+}
+func (a *answers) Adapters() (used, known []string) { return a.adapted, []string{"judge", "pirate"} }
+func (a *answers) Describe() []string               { return []string{"model  scripted"} }
 
 func (a *answers) Save(path string, c chat.Conversation) error {
 	return session.Write(path, session.Talk{Conversation: c}, a.cache)
