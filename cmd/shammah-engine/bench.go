@@ -20,7 +20,7 @@ import (
 )
 
 func benchCommand() *cli.Command {
-	return &cli.Command{
+	return completeAdapters(&cli.Command{
 		Name:  "bench",
 		Usage: "measure how fast a model reads and writes",
 		Description: "Each test is run once to warm up, then -r times; the table shows medians and standard deviations.\n" +
@@ -28,7 +28,7 @@ func benchCommand() *cli.Command {
 			"cache before, pgN,M reads N and writes M, turn2 is the time until a second answer in a conversation begins, saved the time to\n" +
 			"take that conversation up from a file, copy writes what the prompt repeats (with speculation, unless that is off; no other test\n" +
 			"speculates), load opens the model (with its tokenizer only if copy is measured too). Several values: -p 128 -p 512.",
-		Flags: append(append(modelFlags(), speculationFlags()...),
+		Flags: append(append(modelFlags(), append(speculationFlags(), loraFlag())...),
 			&cli.IntSliceFlag{Name: "prompt", Aliases: []string{"p"}, Usage: "read prompts of `N` tokens (repeatable; 0 is none)", DefaultText: "512 if no other test is named"},
 			&cli.IntSliceFlag{Name: "generate", Aliases: []string{"n"}, Usage: "write `N` tokens (repeatable; 0 is none)", DefaultText: "128 if no other test is named"},
 			&cli.IntSliceFlag{Name: "depth", Aliases: []string{"d"}, Value: cli.NewIntSlice(0), Usage: "write with `N` tokens in the cache before (repeatable)"},
@@ -43,7 +43,7 @@ func benchCommand() *cli.Command {
 		OnUsageError: usageError,
 		Action:       benchAction,
 		Subcommands:  []*cli.Command{benchCompareCommand()},
-	}
+	})
 }
 
 func benchAction(c *cli.Context) error {
@@ -144,6 +144,10 @@ func benchCompareAction(c *cli.Context) error {
 
 // measure runs the tests; load comes last, when the model is closed.
 func measure(ctx context.Context, c *cli.Context, tests []bench.Test) (report bench.Report, err error) {
+	adapted, err := flaggedAdapters(c)
+	if err != nil {
+		return report, err
+	}
 	start := time.Now()
 	m, closeModel, err := openModel(ctx, c)
 	if err != nil {
@@ -152,7 +156,7 @@ func measure(ctx context.Context, c *cli.Context, tests []bench.Test) (report be
 	defer func() { closeModel() }()
 	spec := m.Spec()
 	report = bench.Report{
-		Version: version, Model: spec.Name, Bytes: spec.Bytes, Parameters: spec.Parameters, Layout: spec.Layout.String(), Variant: spec.Variant,
+		Version: version, Model: adapted.titled(spec.Name), Bytes: spec.Bytes, Parameters: spec.Parameters, Layout: spec.Layout.String(), Variant: spec.Variant,
 		Provider: m.Provider(), Placement: m.Placement().String(), Threads: m.Threads(), CPU: cpuid.CPU.BrandName + ", kernels " + cpu.Rung(), LoadMS: time.Since(start).Seconds() * 1e3,
 		Kernels: cmp.Or(m.Kernels(), bench.KernelsOwn), StepBytes: m.StepBytes(),
 	}
@@ -160,6 +164,10 @@ func measure(ctx context.Context, c *cli.Context, tests []bench.Test) (report be
 	if err != nil {
 		return report, err
 	}
+	if b.Adapters, err = adapted.on(m); err != nil {
+		return report, err
+	}
+	adapted.say(c)
 	load := false
 	for _, t := range tests {
 		if t.Kind == bench.Load {

@@ -21,13 +21,13 @@ import (
 )
 
 func chatCommand() *cli.Command {
-	return &cli.Command{
+	return completeAdapters(&cli.Command{
 		Name:  "chat",
 		Usage: "talk, while the model is loaded in the background",
 		Description: "Until the model is ready Claude answers, if there is a key; otherwise the first answer waits for it.\n" +
 			"/help lists what can be typed. Lines on standard input are answered one after the other.",
 		Flags: append(append(modelFlags(), generationFlags()...),
-			&cli.StringFlag{Name: "router", Value: string(router.Auto), Usage: "who answers: `auto`, local or claude"}, sessionFlag()),
+			&cli.StringFlag{Name: "router", Value: string(router.Auto), Usage: "who answers: `auto`, local or claude"}, loraFlag(), sessionFlag()),
 		OnUsageError: usageError,
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
@@ -47,7 +47,7 @@ func chatCommand() *cli.Command {
 			}
 			return converse(c, settings, mode, false, kept)
 		},
-	}
+	})
 }
 
 // converse holds a conversation. It returns when the user leaves, after all that was begun has ended.
@@ -72,7 +72,11 @@ func converse(c *cli.Context, settings *config.Settings, mode router.Mode, raw b
 		return err
 	}
 	defer remote.Close()
-	t := &talker{c: c, ctx: ctx, mode: mode, remote: remote, notices: notices, raw: raw, kept: kept}
+	adapted, err := newAdapted(c.StringSlice("lora"), notices.Add)
+	if err != nil {
+		return err
+	}
+	t := &talker{c: c, ctx: ctx, mode: mode, remote: remote, notices: notices, raw: raw, adapted: adapted, kept: kept}
 	history := &repl.History{}
 	if input.Interactive() {
 		history = openHistory(settings, notices)
@@ -86,7 +90,7 @@ func converse(c *cli.Context, settings *config.Settings, mode router.Mode, raw b
 		_ = t.Restore(kept.path) // it waits for the model, which is not there yet
 	}
 	s := repl.New(repl.Options{
-		Input: input, Output: output, Backend: t, History: history, Notices: notices, NoStatus: !settings.UI.Status,
+		Input: input, Output: output, Backend: t, History: history, Feedback: feedbackFile(), Notices: notices, NoStatus: !settings.UI.Status,
 		Conversation: said,
 		Abort: func(said chat.Conversation) {
 			keepErr := t.keep(said, false) // the model is still busy with the answer
@@ -136,6 +140,15 @@ func appearance(s *config.Settings) func(string) string {
 		}
 		return os.Getenv(name)
 	}
+}
+
+// feedbackFile is where answers are judged, nil without a folder of the user's own.
+func feedbackFile() *repl.Feedback {
+	home, err := config.Home(os.Getenv)
+	if err != nil {
+		return nil
+	}
+	return &repl.Feedback{Path: filepath.Join(home, "feedback.jsonl")}
 }
 
 func openHistory(s *config.Settings, notices *repl.Notices) *repl.History {

@@ -89,7 +89,7 @@ func newApp(in io.Reader, out, problems io.Writer) *cli.App {
 		ExitErrHandler:            func(*cli.Context, error) {},
 		OnUsageError:              usageError,
 		Flags:                     []cli.Flag{configFlag(), cli.HelpFlag},
-		Commands: append(append([]*cli.Command{runCommand(), queryCommand(), chatCommand(), setupCommand(), configCommand(), benchCommand(), perplexityCommand(), doctorCommand(), completionCommand(), versionCommand()},
+		Commands: append(append([]*cli.Command{runCommand(), queryCommand(), chatCommand(), setupCommand(), configCommand(), loraCommand(), benchCommand(), perplexityCommand(), doctorCommand(), completionCommand(), versionCommand()},
 			modelCommands()...), helpCommand()),
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {

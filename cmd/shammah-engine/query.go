@@ -24,17 +24,17 @@ import (
 )
 
 func queryCommand() *cli.Command {
-	return &cli.Command{
+	return completeAdapters(&cli.Command{
 		Name:      "query",
 		Usage:     "answer one prompt on this machine, or by Claude where that cannot be",
 		ArgsUsage: "[prompt]",
 		Description: "The prompt is the arguments, or standard input, or both. A model that is here is loaded and answers. Claude is asked\n" +
 			"when the model is not here, cannot be loaded or is too small for the prompt, and there is a key: then a line on\n" +
 			"standard error says so. --router local asks nobody else. The answer goes to standard output, all else to standard error.",
-		Flags:        append(append(modelFlags(), generationFlags()...), queryFlags()...),
+		Flags:        append(append(append(modelFlags(), loraFlag()), generationFlags()...), queryFlags()...),
 		OnUsageError: usageError,
 		Action:       queryAction,
-	}
+	})
 }
 
 func queryFlags() []cli.Flag {
@@ -69,6 +69,10 @@ func queryAction(c *cli.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: --router: %w", errUsage, err)
 	}
+	adapted, err := flaggedAdapters(c)
+	if err != nil {
+		return err
+	}
 	remote, err := claudeClient(settings, logger(c.App.ErrWriter, c.Bool("verbose")))
 	if err != nil {
 		return err
@@ -84,6 +88,11 @@ func queryAction(c *cli.Context) error {
 			return err
 		}
 		defer closeModel()
+	}
+	if a.model != nil {
+		if request.Adapters, err = adapted.on(a.model); err != nil {
+			return err
+		}
 	}
 	messages := conversation(c.String("system"), prompt)
 	if err := a.ask(c, request, messages); err != nil {

@@ -20,16 +20,16 @@ import (
 )
 
 func runCommand() *cli.Command {
-	return &cli.Command{
+	return completeAdapters(&cli.Command{
 		Name:      "run",
 		Usage:     "answer a prompt, or talk on a terminal",
 		ArgsUsage: "[prompt]",
 		Description: "The prompt is the arguments, or standard input when it is not a terminal, or both: the arguments, then the input.\n" +
 			"On a terminal and without a prompt a conversation begins. The answer goes to standard output, all else to standard error.",
-		Flags:        append(append(append(modelFlags(), generationFlags()...), outputFlags()...), sessionFlag()),
+		Flags:        append(append(append(modelFlags(), generationFlags()...), outputFlags()...), loraFlag(), sessionFlag()),
 		OnUsageError: usageError,
 		Action:       runAction,
-	}
+	})
 }
 
 func outputFlags() []cli.Flag {
@@ -45,6 +45,7 @@ type job struct {
 	c        *cli.Context
 	model    *engine.Model
 	request  engine.Request
+	adapters []string
 	system   string
 	raw      bool
 	kept     *kept // nil: nothing is kept
@@ -75,6 +76,10 @@ func runAction(c *cli.Context) error {
 	if prompt == "" {
 		return talkAction(c, settings, kept)
 	}
+	adapted, err := flaggedAdapters(c)
+	if err != nil {
+		return err
+	}
 	ctx, stop := interruptible(c.Context)
 	defer stop()
 	m, closeModel, err := openModel(ctx, c)
@@ -85,7 +90,11 @@ func runAction(c *cli.Context) error {
 	if err := sampling(c, m.Spec(), &request); err != nil {
 		return err
 	}
-	j := &job{c: c, model: m, request: request, system: c.String("system"), raw: c.Bool("raw"), kept: kept, out: c.App.Writer, log: c.App.ErrWriter}
+	if request.Adapters, err = adapted.on(m); err != nil {
+		return err
+	}
+	adapted.say(c)
+	j := &job{c: c, model: m, request: request, adapters: adapted.names(), system: c.String("system"), raw: c.Bool("raw"), kept: kept, out: c.App.Writer, log: c.App.ErrWriter}
 	switch {
 	case m.Spec().Template == "" && kept != nil:
 		return fmt.Errorf("run: --session needs a chat template, which %s does not have", m.Spec().Name)
@@ -239,24 +248,25 @@ func foretold(s *engine.Stats) string {
 
 // result is what --json prints.
 type result struct {
-	Model           string  `json:"model"`
-	Provider        string  `json:"provider"`
-	Text            string  `json:"text"`
-	Finish          string  `json:"finish"`
-	PromptTokens    int     `json:"prompt_tokens"`
-	ReusedTokens    int     `json:"reused_tokens"` // of the prompt, computed before
-	GeneratedTokens int     `json:"generated_tokens"`
-	ProposedTokens  int     `json:"proposed_tokens"`
-	AcceptedTokens  int     `json:"accepted_tokens"`
-	FirstTokenMS    float64 `json:"first_token_ms"`
-	PrefillTPS      float64 `json:"prefill_tokens_per_second"`
-	DecodeTPS       float64 `json:"decode_tokens_per_second"`
-	Error           string  `json:"error,omitempty"`
+	Model           string   `json:"model"`
+	Adapters        []string `json:"adapters,omitempty"`
+	Provider        string   `json:"provider"`
+	Text            string   `json:"text"`
+	Finish          string   `json:"finish"`
+	PromptTokens    int      `json:"prompt_tokens"`
+	ReusedTokens    int      `json:"reused_tokens"` // of the prompt, computed before
+	GeneratedTokens int      `json:"generated_tokens"`
+	ProposedTokens  int      `json:"proposed_tokens"`
+	AcceptedTokens  int      `json:"accepted_tokens"`
+	FirstTokenMS    float64  `json:"first_token_ms"`
+	PrefillTPS      float64  `json:"prefill_tokens_per_second"`
+	DecodeTPS       float64  `json:"decode_tokens_per_second"`
+	Error           string   `json:"error,omitempty"`
 }
 
 func (j *job) printJSON(text string, s *engine.Stats, err error) error {
 	r := result{
-		Model: j.model.Spec().Name, Provider: j.model.Provider(), Text: text, Finish: string(s.Finish),
+		Model: j.model.Spec().Name, Adapters: j.adapters, Provider: j.model.Provider(), Text: text, Finish: string(s.Finish),
 		PromptTokens: s.PromptTokens, ReusedTokens: s.Reused, GeneratedTokens: s.Generated, FirstTokenMS: s.FirstToken.Seconds() * 1e3,
 		ProposedTokens: s.Proposed, AcceptedTokens: s.Accepted,
 		PrefillTPS: s.PrefillRate(), DecodeTPS: s.DecodeRate(),

@@ -92,6 +92,11 @@ func fillFlags(c *cli.Context, s *config.Settings) error {
 		if err := errors.Join(fill("model", cmp.Or(name, tinyName)), fill("variant", choice.Variant)); err != nil {
 			return err
 		}
+		for _, adapter := range s.Model.Lora { // another model would not fit them
+			if err := fill("lora", adapter); err != nil {
+				return err
+			}
+		}
 	}
 	for _, f := range []struct{ flag, key string }{
 		{"router", "router.mode"}, {"mode", "router.mode"}, {"provider", "model.backend"}, {"threads", "model.threads"},

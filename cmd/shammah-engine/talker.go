@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -27,6 +28,7 @@ type talker struct {
 	kept    *kept // the session that the conversation is, nil: none
 	raw     bool  // prompts go to the model as they are, without what was said before
 	plain   bool  // it was said that this model has no template
+	adapted *adapted
 
 	name      string // of the model, as it was asked for
 	pending   string // the session whose cache waits for the model, "" none
@@ -63,6 +65,10 @@ func (t *talker) Use(name string) error {
 	if _, err := hub.Resolve(name, hubEnv(t.c)); err != nil && !hub.IsFetchable(err) {
 		return fmt.Errorf("/model: %w", err)
 	}
+	if names := t.adapted.names(); len(names) > 0 {
+		t.adapted.uses = nil
+		t.notices.Add("no adapter from now on: " + strings.Join(names, ", ") + " belonged to the model before")
+	}
 	old, told := t.machine, t.announced
 	t.dropped, t.plain = 0, false
 	t.start(name, func() error {
@@ -97,7 +103,7 @@ func (t *talker) SetMode(name string) error {
 // Status says how things stand.
 func (t *talker) Status() repl.Status {
 	state := t.machine.State()
-	s := repl.Status{Model: state.Model, Provider: state.Provider, Mode: string(t.mode)}
+	s := repl.Status{Model: t.adapted.titled(state.Model), Provider: state.Provider, Mode: string(t.mode)}
 	if m, ok := t.machine.Model(); ok {
 		s.Context = m.Context()
 	} else {
@@ -136,6 +142,9 @@ func (t *talker) Describe() []string {
 	}
 	if bytes, err := m.Peak(0, 0); err == nil {
 		lines = append(lines, row("memory", "at most about %s", size(bytes)))
+	}
+	if names := t.adapted.names(); len(names) > 0 {
+		lines = append(lines, row("adapters", "%s", strings.Join(names, ", ")))
 	}
 	return lines
 }
@@ -217,6 +226,9 @@ func (t *talker) request(m *engine.Model, q repl.Question) (r engine.Request, dr
 	}
 	if q.Settings.Stop != nil {
 		r.Stop = q.Settings.Stop
+	}
+	if r.Adapters, err = t.adapted.on(m); err != nil {
+		return r, 0, err
 	}
 	r.MaxTokens = cmp.Or(q.Settings.MaxTokens, r.MaxTokens)
 	if t.raw || m.Spec().Template == "" {

@@ -31,6 +31,7 @@ type Bench struct {
 	Model       Generator
 	Vocab       int
 	Repetitions int
+	Adapters    []engine.AdapterUse         // of every request
 	Peak        func() int64                // bytes resident at most so far
 	Estimate    func(t Test) (int64, error) // bytes foreseen for a process that has run this test after those before
 	Passage     []int32                     // Passage in the model's tokens, for Copy alone
@@ -240,6 +241,7 @@ func (b Bench) batch(ctx context.Context, t Test) (measured, error) {
 	requests := make([]engine.Request, t.Rows)
 	for i := range requests {
 		requests[i] = cold(all[i*depth:(i+1)*depth], t.Generate+1)
+		requests[i].Adapters = b.Adapters
 	}
 	var m measured
 	var took time.Duration
@@ -281,6 +283,7 @@ type sequence struct {
 func (b Bench) one(ctx context.Context, q engine.Request) (s sequence, err error) {
 	var stats *engine.Stats
 	var last time.Time
+	q.Adapters = b.Adapters
 	for token, err := range b.Model.Generate(ctx, q) {
 		if err != nil {
 			return s, err

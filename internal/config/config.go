@@ -22,15 +22,16 @@ type Config struct {
 
 // Model says what answers. See Settings.Choice for which of its fields count.
 type Model struct {
-	Family   string `toml:"family" doc:"family of the catalogue: qwen2.5, llama-3.2, ..."`
-	Size     string `toml:"size" one:"small medium large" doc:"size within the family"`
-	Repo     string `toml:"repo" env:"SHAMMAH_MODEL" doc:"alias, owner/name[@revision] or folder; wins over family and size"`
-	Path     string `toml:"path" doc:"folder with the model's files; wins over repo"`
-	Variant  string `toml:"variant" env:"SHAMMAH_VARIANT" doc:"which graph of several: q4, int8, fp16, fp32"`
-	Revision string `toml:"revision" doc:"branch, tag or commit of the repository"`
-	Backend  string `toml:"backend" default:"auto" one:"auto cpu cuda coreml" env:"SHAMMAH_PROVIDER" doc:"what the model runs on"`
-	Draft    string `toml:"draft" doc:"small model of the same vocabulary that guesses for this one: alias, owner/name or folder"`
-	Threads  int    `toml:"threads" env:"SHAMMAH_THREADS" max:"4096" doc:"threads that compute; 0 is one for each physical core"`
+	Family   string   `toml:"family" doc:"family of the catalogue: qwen2.5, llama-3.2, ..."`
+	Size     string   `toml:"size" one:"small medium large" doc:"size within the family"`
+	Repo     string   `toml:"repo" env:"SHAMMAH_MODEL" doc:"alias, owner/name[@revision] or folder; wins over family and size"`
+	Path     string   `toml:"path" doc:"folder with the model's files; wins over repo"`
+	Variant  string   `toml:"variant" env:"SHAMMAH_VARIANT" doc:"which graph of several: q4, int8, fp16, fp32"`
+	Revision string   `toml:"revision" doc:"branch, tag or commit of the repository"`
+	Backend  string   `toml:"backend" default:"auto" one:"auto cpu cuda coreml" env:"SHAMMAH_PROVIDER" doc:"what the model runs on"`
+	Lora     []string `toml:"lora" doc:"adapters that it is used with: a name or a path, with :scale behind it or without"`
+	Draft    string   `toml:"draft" doc:"small model of the same vocabulary that guesses for this one: alias, owner/name or folder"`
+	Threads  int      `toml:"threads" env:"SHAMMAH_THREADS" max:"4096" doc:"threads that compute; 0 is one for each physical core"`
 }
 
 // Generation says how answers are made.
