@@ -148,7 +148,7 @@ func feedbackFile() *repl.Feedback {
 	if err != nil {
 		return nil
 	}
-	return &repl.Feedback{Path: filepath.Join(home, "feedback.jsonl")}
+	return &repl.Feedback{Path: feedbackPath(home)}
 }
 
 func openHistory(s *config.Settings, notices *repl.Notices) *repl.History {

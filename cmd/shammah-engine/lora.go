@@ -31,6 +31,7 @@ func loraCommand() *cli.Command {
 				Description: "PATH is a PEFT folder, a .safetensors file beside its adapter_config.json, or an .onnx_adapter file. It is compared with the\n" +
 					"graph of the model that it is for, which has to be here, and copied.",
 				Flags: []cli.Flag{baseFlag(), &cli.StringFlag{Name: "variant", Usage: "which `GRAPH` of the model: q4, int8, fp16, fp32"}}},
+			loraTrainCommand(),
 			{Name: "list", Aliases: []string{"ls"}, Usage: "list the adapters that are here", Flags: asJSON("array"), OnUsageError: usageError, Action: loraListAction},
 			{Name: "show", Usage: "describe an adapter, and verify its files", ArgsUsage: "NAME", Flags: asJSON("object"), OnUsageError: usageError, Action: loraShowAction, BashComplete: completeNames},
 			{Name: "rm", Usage: "remove an adapter", ArgsUsage: "NAME", Flags: []cli.Flag{&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask"}},

@@ -25,17 +25,20 @@ type bar struct {
 
 func newBar(out io.Writer) *bar {
 	return &bar{out: out, bar: progressbar.NewOptions64(1,
+		append(barOptions(out), progressbar.OptionShowBytes(true), progressbar.OptionShowTotalBytes(true), progressbar.OptionUseIECUnits(true))...)}
+}
+
+// barOptions are how every bar looks.
+func barOptions(out io.Writer) []progressbar.Option {
+	return []progressbar.Option{
 		progressbar.OptionSetWriter(out),
-		progressbar.OptionShowBytes(true),
 		progressbar.OptionShowCount(),
-		progressbar.OptionShowTotalBytes(true),
-		progressbar.OptionUseIECUnits(true),
 		progressbar.OptionSetPredictTime(true),
 		progressbar.OptionSetElapsedTime(true),
 		progressbar.OptionSetWidth(24),
-		progressbar.OptionThrottle(80*time.Millisecond),
+		progressbar.OptionThrottle(80 * time.Millisecond),
 		progressbar.OptionSetTheme(progressbar.Theme{Saucer: "=", SaucerHead: ">", SaucerPadding: " ", BarStart: "[", BarEnd: "]"}),
-	)}
+	}
 }
 
 func (b *bar) event(e hub.Event, err error) {

@@ -75,7 +75,7 @@ const (
 	onnxFile       = "adapter" + lora.OnnxSuffix
 	addingPrefix   = ".adding-"
 	removingPrefix = ".removing-"
-	staleAfter     = 24 * time.Hour
+	staleAfter     = 7 * 24 * time.Hour // longer than anybody trains
 )
 
 var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*(?:\.[a-z0-9_-]+)*$`)
@@ -98,13 +98,10 @@ func (s Store) Add(ctx context.Context, name, path, base string, check func(*lor
 	if _, err := lora.Load(path); err != nil { // its errors name the user's own files; those of the copy would not
 		return k, err
 	}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return k, fmt.Errorf("adapters: add %s: %w", name, err)
-	}
 	s.sweep()
-	made, err := os.MkdirTemp(s.dir, addingPrefix)
+	made, err := s.Work()
 	if err != nil {
-		return k, fmt.Errorf("adapters: add %s: %w", name, err)
+		return k, err
 	}
 	defer os.RemoveAll(made) // which has another name by then, if all went well
 	k = Kept{Name: name, Base: base, Added: time.Now().UTC().Truncate(time.Second)}
@@ -132,6 +129,18 @@ func (s Store) Add(ctx context.Context, name, path, base string, check func(*lor
 		return k, fmt.Errorf("adapters: add %s: %w", name, err)
 	}
 	return k, syncDir(s.dir)
+}
+
+// Work is a new folder in the store for what is made on the way to an adapter. Who asked for it removes it; what is left behind is swept.
+func (s Store) Work() (string, error) {
+	err := os.MkdirAll(s.dir, 0o700)
+	if err == nil {
+		var dir string
+		if dir, err = os.MkdirTemp(s.dir, addingPrefix); err == nil {
+			return dir, nil
+		}
+	}
+	return "", fmt.Errorf("adapters: make a folder to work in: %w", err)
 }
 
 // Free says whether a name can be given to a new adapter.
