@@ -1,0 +1,184 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/shammah/shammah-engine/engine/lora"
+)
+
+// tinyShapes are some of the embedded model's matrices: inputs and outputs.
+var tinyShapes = map[string][2]int{"self_attn.q_proj": {256, 256}, "self_attn.v_proj": {256, 128}, "mlp.down_proj": {704, 256}}
+
+// tinyAdapter writes an adapter of rank 2 for layers of the embedded model.
+func tinyAdapter(t *testing.T, layers int) string {
+	t.Helper()
+	const rank = 2
+	header, data := map[string]any{}, []byte{}
+	add := func(name string, rows, columns int) {
+		from := len(data)
+		for i := range rows * columns {
+			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(float32(i%7-3)/64))
+		}
+		header[name] = map[string]any{"dtype": "F32", "shape": []int{rows, columns}, "data_offsets": []int{from, len(data)}}
+	}
+	for layer := range layers {
+		for kind, shape := range tinyShapes {
+			module := fmt.Sprintf("base_model.model.model.layers.%d.%s", layer, kind)
+			add(module+".lora_A.weight", rank, shape[0])
+			add(module+".lora_B.weight", shape[1], rank)
+		}
+	}
+	text, err := json.Marshal(header)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	file := append(append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...), data...)
+	for name, content := range map[string][]byte{lora.WeightsFile: file, lora.ConfigFile: []byte(`{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "base_model_name_or_path": "some/other"}`)} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestLoraKeepsAdapters(t *testing.T) {
+	home, _ := alone(t)
+	adapter := tinyAdapter(t, 2)
+	for _, step := range []struct {
+		code int
+		word string
+		args []string
+	}{
+		{0, "No adapter is in " + filepath.Join(home, "adapters"), []string{"list"}},
+		{0, "[]\n", []string{"list", "--json"}},
+		{0, "x is here: rank 2, 6 matrices", []string{"add", "x", "--base", "tiny", adapter}},
+		{0, "note: its files say that it was trained on some/other", []string{"add", "y", filepath.Join(adapter, lora.WeightsFile), "--base", "tiny"}},
+		{exitFailure, "the name is taken", []string{"add", "x", adapter, "--base", "tiny"}},
+		{exitUsage, "expected a name and a path", []string{"add", "x"}},
+		{exitUsage, "--base is missing: name the model that the adapter is for; its files say that it was trained on some/other", []string{"add", "z", adapter}},
+		{exitUsage, "expected at most 64 small letters", []string{"add", "../z", adapter, "--base", "tiny"}},
+		{exitFailure, "no such file", []string{"add", "z", filepath.Join(home, "nowhere"), "--base", "tiny"}},
+		{exitFailure, `find model "nomodel"`, []string{"add", "z", adapter, "--base", "nomodel"}},
+		{exitFailure, "it was trained on another one", []string{"add", "z", adapter, "--base", fixture(t, "b-int4")}},
+		{exitFailure, "which this model's graph does not have; it has 6 like model.layers.0", []string{"add", "z", tinyAdapter(t, 7), "--base", "tiny"}},
+		{0, "ADAPTER  FOR   RANK  MATRICES", []string{"ls"}},
+		{0, "down_proj in 2 places, q_proj in 2 places, v_proj in 2 places", []string{"show", "x"}},
+		{0, `"scales":[2]`, []string{"show", "x", "--json"}},
+		{exitFailure, "there is no adapter of that name; `shammah-engine lora list`", []string{"show", "nope"}},
+		{exitUsage, "expected the name of an adapter", []string{"show"}},
+		{0, "x is removed", []string{"rm", "x"}},
+		{exitFailure, "there is no adapter of that name", []string{"rm", "x"}},
+		{exitUsage, `there is no command "frob"`, []string{"frob"}},
+	} {
+		want(t, step.code, step.word, append([]string{"lora"}, step.args...)...)
+	}
+	if entries, err := os.ReadDir(filepath.Join(home, "adapters")); err != nil || len(entries) != 1 || entries[0].Name() != "y" {
+		t.Errorf("the store holds %v, %v; want y alone", entries, err)
+	}
+}
+
+// What --lora names is found before a model is opened.
+func TestLoraFlagIsChecked(t *testing.T) {
+	home, _ := alone(t)
+	for _, name := range []string{"run", "query", "bench", "chat"} {
+		var prompt []string
+		if name == "run" || name == "query" {
+			prompt = []string{"hi"}
+		}
+		for word, code := range map[string]int{"nope": exitFailure, "a:b": exitUsage, "Big": exitUsage, "./nowhere": exitFailure} {
+			got := command(t, "", append([]string{name, "--model", "tiny", "--lora", word}, prompt...)...)
+			if got.code != code || got.out != "" || strings.Contains(got.problems, "threads") || !strings.Contains(got.problems, "shammah-engine: ") {
+				t.Errorf("%s --lora %s: got %d %q %q, want %d", name, word, got.code, got.out, got.problems, code)
+			}
+		}
+	}
+	if err := os.WriteFile(filepath.Join(home, "config.toml"), []byte("[model]\nrepo = \"tiny\"\nlora = [\"nope\"]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want(t, exitFailure, "find nope", "run", "hi")
+	if got := command(t, "", "run", "--model", "tiny", "-n", "1", "hi"); got.code != 0 {
+		t.Errorf("another model has the configured one's adapters: %d %q", got.code, got.problems)
+	}
+}
+
+func TestLoraCompletion(t *testing.T) {
+	alone(t)
+	want(t, 0, "x is here", "lora", "add", "x", tinyAdapter(t, 1), "--base", "tiny")
+	for _, line := range [][]string{{"lora", "show"}, {"lora", "rm"}, {"run", "--lora"}, {"chat", "--lora"}} {
+		args := append(append([]string{"shammah-engine"}, line...), "--generate-bash-completion")
+		before := os.Args
+		os.Args = args // where the flag library looks for the word before
+		var out, problems bytes.Buffer
+		code := run(t.Context(), args, strings.NewReader(""), &out, &problems)
+		os.Args = before
+		if code != 0 || out.String() != "x\n" {
+			t.Errorf("%q is completed with %q, code %d, %s", line, out.String(), code, problems.String())
+		}
+	}
+}
+
+// fakePython trains nothing: it copies an adapter. What it was given is in its folder's file args.
+func fakePython(t *testing.T, body string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "python")
+	text := "#!/bin/sh\nif [ \"$1\" = -c ]; then exit 0; fi\nfor out; do :; done\necho \"$@\" > '" + path + ".args'\n" + body
+	if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestLoraTrain(t *testing.T) {
+	home, _ := alone(t)
+	data := filepath.Join(home, "data.jsonl")
+	if err := os.WriteFile(data, []byte("{}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	good := fakePython(t, "echo 'train: 1 line' >&2\necho '{\"step\":1,\"steps\":1,\"loss\":2.5}'\ncp -r '"+tinyAdapter(t, 1)+"' \"$out\"\necho \"{\\\"done\\\":\\\"$out\\\"}\"\n")
+	train := func(args ...string) []string {
+		return append([]string{"lora", "train", "--python", good, "--base", "tiny"}, args...)
+	}
+	want(t, exitUsage, "expected --data FILE or --feedback, one of the two", train("x")...)
+	want(t, exitUsage, "one of the two", train("x", "--feedback", "--data", data)...)
+	want(t, exitUsage, "--steps is -1, expected a positive number", train("x", "--data", data, "--steps", "-1")...)
+	want(t, exitUsage, `--rate is "NaN"`, train("x", "--data", data, "--rate", "NaN")...)
+	want(t, exitUsage, `--seed is "x"`, train("x", "--data", data, "--seed", "x")...)
+	want(t, exitUsage, "--base is missing", "lora", "train", "x", "--data", data)
+	want(t, exitFailure, "no such file", train("x", "--data", "nowhere")...)
+	want(t, exitFailure, "/good and /correct TEXT note it in a conversation", train("x", "--feedback")...)
+	want(t, exitFailure, "install Python 3.11 or newer", "lora", "train", "x", "--base", "tiny", "--data", data, "--python", "/nowhere/python")
+	want(t, exitFailure, "training: train: no room", "lora", "train", "x", "--base", "tiny", "--data", data, "--python", fakePython(t, "echo 'train: no room' >&2; exit 1"))
+
+	got := want(t, 0, "x is here: rank 2, 3 matrices", train("x", "--data", data, "--steps", "7", "--rate", "1e-3")...)
+	if got.problems != "train: 1 line\nstep 1 of 1, loss 2.500\n" {
+		t.Errorf("standard error: %q", got.problems)
+	}
+	args, err := os.ReadFile(good + ".args")
+	if err != nil || !strings.Contains(string(args), " --data "+data+" --steps=7 --rate=1e-3 --out ") {
+		t.Errorf("the script got %q, %v", args, err)
+	}
+	want(t, exitFailure, "the name is taken", train("x", "--data", data)...)
+
+	if got := say(t, []string{"Hi", "/good", "Hello", "/correct Ahoy!", "/bad"}, "--model", "tiny", "-n", "2"); got.code != 0 || strings.Contains(got.problems, "✗") {
+		t.Errorf("the conversation: %d %q", got.code, got.problems)
+	}
+	feedback := filepath.Join(home, "feedback.jsonl")
+	if f, err := os.OpenFile(feedback, os.O_APPEND|os.O_WRONLY, 0); err != nil {
+		t.Fatal(err)
+	} else if _, err := f.WriteString(`{"weight": 3, "mess`); err != nil || f.Close() != nil {
+		t.Fatal(err)
+	}
+	want(t, 0, "learning from 2 answers that you judged", train("y", "--feedback")...)
+	if entries, err := os.ReadDir(filepath.Join(home, "adapters")); err != nil || len(entries) != 2 {
+		t.Errorf("the store holds %v, %v; want x and y alone", entries, err)
+	}
+}
