@@ -168,7 +168,7 @@ func TestLoraTrain(t *testing.T) {
 	}
 	want(t, exitFailure, "the name is taken", train("x", "--data", data)...)
 
-	if got := say(t, []string{"Hi", "/good", "Hello", "/correct Ahoy!", "/bad"}, "--model", "tiny", "-n", "2"); got.code != 0 || strings.Contains(got.problems, "✗") {
+	if got := say(t, []string{"Hi", "/good", "/bad", "/good", "Hello", "/correct Ahoy!", "/bad"}, "--model", "tiny", "-n", "2"); got.code != 0 || strings.Contains(got.problems, "✗") {
 		t.Errorf("the conversation: %d %q", got.code, got.problems)
 	}
 	feedback := filepath.Join(home, "feedback.jsonl")

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -163,24 +160,17 @@ func trainArguments(c *cli.Context, home string) (name string, err error) {
 
 func feedbackPath(home string) string { return filepath.Join(home, "feedback.jsonl") }
 
-// readFeedback is the lines of a feedback file that something can be learned from. A line that was cut is left out.
+// readFeedback is the lines of a feedback file that something can be learned from.
 func readFeedback(path string) (lines []byte, n int, err error) {
 	f, err := os.Open(path)
 	if err == nil {
 		defer f.Close()
-		for in := bufio.NewReader(f); err == nil; {
-			var line []byte
-			line, err = in.ReadBytes('\n')
-			var l struct{ Weight float64 }
-			if json.Unmarshal(line, &l) == nil && l.Weight > 0 {
-				lines, n = append(append(lines, bytes.TrimSpace(line)...), '\n'), n+1
-			}
-		}
+		lines, n, err = training.Feedback(f)
 	}
-	switch {
-	case err != io.EOF && !errors.Is(err, os.ErrNotExist):
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, 0, err
-	case n == 0:
+	}
+	if n == 0 {
 		return nil, 0, fmt.Errorf("there is no feedback to learn from in %s: /good and /correct TEXT note it in a conversation", path)
 	}
 	return lines, n, nil
