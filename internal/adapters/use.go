@@ -47,8 +47,8 @@ func parseUse(text string) (u Use, err error) {
 	if at := strings.LastIndexByte(text, ':'); at >= 0 {
 		x, err := strconv.ParseFloat(text[at+1:], 32)
 		if err == nil || !isPath(text) { // a path may have a colon of its own
-			if err != nil || math.IsNaN(x) || math.Abs(x) > scaleMax {
-				return u, fmt.Errorf("adapters: read %q: the scale is %q, expected a number from -%d to %d", text, text[at+1:], scaleMax, scaleMax)
+			if err != nil || !(math.Abs(x) <= scaleMax) || float32(x) == 0 {
+				return u, fmt.Errorf("adapters: read %q: the scale is %q, expected a number from -%d to %d that is not 0; leave the adapter out to do without it", text, text[at+1:], scaleMax, scaleMax)
 			}
 			u = Use{Name: text[:at], Scale: float32(x)}
 		}
