@@ -19,6 +19,12 @@ func loraFlag() cli.Flag {
 	return &cli.StringSliceFlag{Name: "lora", Usage: "use the `ADAPTER`: its name (`lora list`) or path, with :SCALE behind it or without (repeatable)"}
 }
 
+// wantsAdapters says whether a model is opened with places for adapters where the runtime computes: for those of the command line, and in a
+// conversation for any that /lora may name.
+func wantsAdapters(c *cli.Context) bool {
+	return c.IsSet("lora") || c.Command.Name == "chat" && len(adapterNames()) > 0
+}
+
 // adapterStore is where the user's adapters are kept.
 func adapterStore() (adapters.Store, error) {
 	home, err := config.Home(os.Getenv)

@@ -11,6 +11,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
 
+	"github.com/shammah/shammah-engine/engine/derive"
 	"github.com/shammah/shammah-engine/engine/lora"
 	"github.com/shammah/shammah-engine/engine/model"
 	"github.com/shammah/shammah-engine/internal/adapters"
@@ -69,13 +70,13 @@ func loraAddAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	base, targets, err := graphTargets(c, c.String("base"))
+	base, fits, err := graphFit(c, c.String("base"))
 	if err != nil {
 		return err
 	}
 	ctx, stop := interruptible(c.Context)
 	defer stop()
-	k, err := store.Add(ctx, name, path, base, func(a *lora.Adapter) error { return a.Fits(base, targets) })
+	k, err := store.Add(ctx, name, path, base, fits)
 	if err != nil {
 		return interrupted(err)
 	}
@@ -104,18 +105,31 @@ func sameModel(a, b string) bool {
 	return plain(a) == plain(b)
 }
 
-// graphTargets is the name of a model that is here, and what an adapter can add to in it. Nothing but its graph is read.
-func graphTargets(c *cli.Context, name string) (base string, targets map[string]lora.Target, err error) {
+// graphFit is the name of a model that is here, and whether an adapter fits it by names and shapes. Nothing but its graph is read.
+func graphFit(c *cli.Context, name string) (base string, fits func(*lora.Adapter) error, err error) {
 	spec, _, err := describe(c, name)
 	if err != nil {
 		return "", nil, err
 	}
-	g, tensors, err := spec.ReadGraph()
+	graph, tensors, err := spec.ReadGraph()
 	if err != nil {
 		return "", nil, err
 	}
 	defer tensors.Close()
-	return baseName(spec), lora.Targets(g.Graph, lora.Heads{Query: spec.Heads, KV: spec.KVHeads, Dim: spec.HeadDim}), nil
+	plan, err := derive.Adapt(graph)
+	if err != nil {
+		return "", nil, err
+	}
+	base = baseName(spec)
+	modules := plan.Modules(spec)
+	return base, func(a *lora.Adapter) error {
+		for _, m := range a.Modules {
+			if _, err := modules.Find(m.Name, m.Inputs, m.Outputs); err != nil {
+				return fmt.Errorf("lora: compare the adapter with %s: %w: %w", base, lora.ErrAdapter, err)
+			}
+		}
+		return nil
+	}, nil
 }
 
 // baseName is what the engine calls a model that is open.

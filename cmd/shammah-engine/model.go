@@ -142,6 +142,7 @@ func openWith(env *ort.Env, c *cli.Context, dir string, providers []ort.Provider
 	o := engine.Options{
 		Providers: providers,
 		NoText:    c.Command.Name == "bench" && !slices.Contains(c.StringSlice("test"), string(bench.Copy)), // it feeds ids, as the loops that it is compared with do
+		Adapters:  wantsAdapters(c),
 		Variant:   c.String("variant"), Context: c.Int("context"), Threads: c.Int("threads"), Force: c.Bool("force"),
 		Log: logger(c.App.ErrWriter, c.Bool("verbose")),
 	}

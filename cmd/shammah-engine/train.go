@@ -17,7 +17,6 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/urfave/cli/v2"
 
-	"github.com/shammah/shammah-engine/engine/lora"
 	"github.com/shammah/shammah-engine/engine/tiny"
 	"github.com/shammah/shammah-engine/internal/adapters"
 	"github.com/shammah/shammah-engine/internal/config"
@@ -75,7 +74,7 @@ func loraTrainAction(c *cli.Context) error {
 	if err := store.Free(name); err != nil {
 		return err
 	}
-	base, targets, err := graphTargets(c, c.String("base"))
+	base, fits, err := graphFit(c, c.String("base"))
 	if err != nil {
 		return err
 	}
@@ -108,7 +107,7 @@ func loraTrainAction(c *cli.Context) error {
 	if err != nil {
 		return interrupted(err)
 	}
-	k, err := store.Add(ctx, name, made, base, func(a *lora.Adapter) error { return a.Fits(base, targets) })
+	k, err := store.Add(ctx, name, made, base, fits)
 	if err != nil {
 		return interrupted(err)
 	}

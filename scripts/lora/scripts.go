@@ -3,7 +3,7 @@ package scripts
 
 import "embed"
 
-// FS is the scripts beside this file, and the pins of what they import.
+// FS is what trains, and the pins of what that imports.
 //
-//go:embed *.py requirements.txt
+//go:embed train.py cli.py data.py adapter.py checkpoint.py requirements.txt
 var FS embed.FS
