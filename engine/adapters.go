@@ -2,6 +2,8 @@ package engine
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -42,6 +44,7 @@ type adapter struct {
 	packed *cpu.Adapter
 	memory *ort.Buffer
 	uses   int // of requests, and one as long as it is loaded
+	print  string
 }
 
 // adapted is what one sequence computes with, in the order in which it is added: that of their names.
@@ -249,6 +252,27 @@ func (p *places) use(rows []adapted) error {
 	}
 	p.used = slices.Clone(rows)
 	return nil
+}
+
+// printed names what keys and values were computed with: the adapters' content and scales, "" without any. It fails where one of them is gone.
+func (p *places) printed(rows []adapted) (string, error) {
+	if len(rows) == 0 {
+		return "", nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := sha256.New()
+	for _, a := range rows[0] {
+		if a.uses == 0 {
+			return "", errors.New("an adapter that they were computed with was removed")
+		}
+		if a.print == "" {
+			sum := sha256.Sum256(a.memory.Bytes())
+			a.print = hex.EncodeToString(sum[:])
+		}
+		fmt.Fprintln(h, a.print, a.scale)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16]), nil
 }
 
 // close forgets all adapters. Those of requests that still wait for their turn are freed by these.

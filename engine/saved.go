@@ -27,7 +27,7 @@ const (
 // savedKey is what keys and values depend on beside the tokens. A model takes those of an equal key, and no others.
 type savedKey struct {
 	Identity string `json:"identity"` // the files, and who computes
-	Adapter  string `json:"adapter"`  // of the LoRA adapter that was applied, "" none
+	Adapter  string `json:"adapter"`  // of the adapters that were applied, "" none
 	Layout   string `json:"layout"`   // the numbers' types, counts and order
 }
 
@@ -74,6 +74,13 @@ func graphPrint(files model.Files) (string, error) {
 // savedKey is the key of what the model computes.
 func (m *Model) savedKey() (savedKey, error) {
 	identity, err := m.named()
+	if err != nil {
+		return savedKey{}, err
+	}
+	adapters, err := m.places.printed(m.runner.adapters)
+	if err != nil {
+		return savedKey{}, fmt.Errorf("engine: name what keys and values were computed with: %w", err)
+	}
 	p := m.cache.Plan()
 	kind := "past and present apart"
 	if p.Shared {
@@ -83,9 +90,9 @@ func (m *Model) savedKey() (savedKey, error) {
 		kind += ", keys and values in one"
 	}
 	return savedKey{
-		Identity: identity,
-		Layout:   fmt.Sprintf("%s, %d layers, %d heads of %d, %s", kind, p.Layers, p.Heads, p.HeadDim, elementType(m.spec.KVType)),
-	}, err
+		Identity: identity, Adapter: adapters,
+		Layout: fmt.Sprintf("%s, %d layers, %d heads of %d, %s", kind, p.Layers, p.Heads, p.HeadDim, elementType(m.spec.KVType)),
+	}, nil
 }
 
 // Save writes the tokens that the model holds of its last request, as far as prompt begins with them, with their keys and values: Restore
@@ -227,7 +234,7 @@ func (m *Model) accepts(h savedHeader) error {
 	case h.Model != m.spec.Name:
 		return fmt.Errorf("it was saved with %.100q, this is %s", h.Model, m.spec.Name)
 	case h.Adapter != key.Adapter:
-		return fmt.Errorf("it was saved with the adapter %.100q, expected %q", h.Adapter, key.Adapter)
+		return fmt.Errorf("it was saved with other adapters than the model computes with now")
 	case h.Layout != key.Layout:
 		return fmt.Errorf("it was saved as %.200q, expected %q", h.Layout, key.Layout)
 	case h.Identity != key.Identity:

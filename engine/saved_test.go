@@ -322,3 +322,40 @@ func FuzzRestore(f *testing.F) {
 		}
 	})
 }
+
+// What was computed with adapters is taken up by a model that computes with the same ones, and by no other.
+func TestSavedCacheKnowsItsAdapters(t *testing.T) {
+	open := func() *Model {
+		m := openFixture(t, "b-int4", Options{Threads: 1})
+		for i, name := range []string{"x", "y"} {
+			if err := m.LoadAdapter(name, randomAdapter(t, m, 4, 0.5, uint64(i), "model.layers.0.self_attn.q_proj")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return m
+	}
+	request := func(uses ...AdapterUse) Request {
+		return Request{Tokens: readGolden(t).Prompts[1], MaxTokens: 4, IgnoreEnd: true, Adapters: uses}
+	}
+	one, two := open(), open()
+	tokens(t, one, request(AdapterUse{"x", 1}))
+	data, n := saved(t, one, nil)
+	for _, c := range []struct {
+		uses []AdapterUse
+		good bool
+	}{
+		{nil, false}, {[]AdapterUse{{"y", 1}}, false}, {[]AdapterUse{{"x", 0.5}}, false}, {[]AdapterUse{{"x", 1}, {"y", 1}}, false}, {[]AdapterUse{{"x", 1}}, true},
+	} {
+		tokens(t, two, request(c.uses...))
+		got, err := two.Restore(t.Context(), bytes.NewReader(data))
+		if c.good != (err == nil) || c.good && got != n || !c.good && !strings.Contains(err.Error(), "other adapters") {
+			t.Errorf("with %v: restored %d tokens of %d, %v", c.uses, got, n, err)
+		}
+	}
+	if err := one.RemoveAdapter("x"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := one.Save(t.Context(), io.Discard, nil); err == nil || !strings.Contains(err.Error(), "was removed") {
+		t.Errorf("saved what a removed adapter computed: %v", err)
+	}
+}

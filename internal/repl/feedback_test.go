@@ -34,7 +34,7 @@ func kept(t *testing.T, path string) (lines []judged) {
 
 func TestFeedback(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "home", "feedback.jsonl")
-	s := session(&answers{})
+	s := begun(&answers{})
 	s.Feedback = &Feedback{Path: path}
 	_, notes := talk(t, s, "/good", "/correct it", "Hi", "/good", "/good", "/correct", "Who <are> you?", "/bad", `/correct """I am`, `Ünal \ "U"."""`, "/undo", "/bad", "/clear", "/bad")
 	for _, want := range []string{"✗ /good: nothing was answered yet", "✗ /correct: nothing was answered yet", "noted: more like this · weight 3 in " + path, "that was said already",
@@ -86,7 +86,7 @@ func TestFeedbackThatCannotBeKept(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s := session(&answers{})
+		s := begun(&answers{})
 		s.Feedback = f
 		if _, notes := talk(t, s, "Hi", "/good"); !strings.Contains(notes, "✗ /good: ") || s.verdict != "" {
 			t.Errorf("%s: said %q, verdict %q", name, notes, s.verdict)
@@ -97,7 +97,7 @@ func TestFeedbackThatCannotBeKept(t *testing.T) {
 // An answer that failed is not the last answer: what is said is not about the one before it.
 func TestFeedbackAfterAFailure(t *testing.T) {
 	b := &answers{}
-	s := session(b)
+	s := begun(b)
 	s.Feedback = &Feedback{Path: filepath.Join(t.TempDir(), "f")}
 	talk(t, s, "Hi")
 	b.events = func(context.Context, Question) iter.Seq2[Event, error] {
@@ -149,17 +149,17 @@ func TestFeedbackLinesAreWhole(t *testing.T) {
 
 func TestAdapters(t *testing.T) {
 	b := &answers{}
-	_, notes := talk(t, session(b), "/lora", "/lora pirate:0.5  judge", "/lora", "/lora off", "/lora")
+	_, notes := talk(t, begun(b), "/lora", "/lora pirate:0.5  judge", "/lora", "/lora off", "/lora")
 	for _, want := range []string{"used   none\nhere   judge pirate", "from now on with pirate:0.5 judge\n> used   pirate:0.5 judge", "no adapter from now on\n> used   none"} {
 		if !strings.Contains(notes, want) {
 			t.Errorf("said\n%s\nwithout %q", notes, want)
 		}
 	}
 	b = &answers{refuses: errors.New("there is no adapter of that name")}
-	if _, notes := talk(t, session(b), "/lora x"); !strings.Contains(notes, "✗ there is no adapter of that name") || b.adapted != nil {
+	if _, notes := talk(t, begun(b), "/lora x"); !strings.Contains(notes, "✗ there is no adapter of that name") || b.adapted != nil {
 		t.Errorf("said %q, uses %v", notes, b.adapted)
 	}
-	s := session(&answers{})
+	s := begun(&answers{})
 	if from, words := s.complete("/lora p"); from != 6 || len(words) != 1 || words[0] != "pirate" {
 		t.Errorf("completed from %d with %v", from, words)
 	}
