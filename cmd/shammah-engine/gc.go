@@ -4,13 +4,15 @@ import (
 	"fmt"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/shammah/shammah-engine/engine/quantise"
 )
 
 func gcCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "gc",
 		Usage: "remove what no model in the cache needs",
-		Description: "That is contents that no revision links to, and what interrupted downloads left behind more than a week ago.\n" +
+		Description: "That is contents that no revision links to, and what interrupted imports, or downloads more than a week ago, left behind.\n" +
 			"What another program works on is never touched.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "all", Usage: "also remove younger interrupted downloads, which a pull could go on with"},
@@ -34,6 +36,11 @@ func gcAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	left, err := quantise.Sweep(hubEnv(c).Own, c.Bool("dry-run"))
+	if err != nil {
+		return err
+	}
+	garbage.Bytes += left
 	for _, path := range garbage.Paths {
 		fmt.Fprintln(c.App.Writer, path)
 	}

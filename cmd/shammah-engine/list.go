@@ -57,8 +57,14 @@ func noModel(env hub.Env) string {
 	return fmt.Sprintf("No model is in the cache %s. `shammah-engine models` lists some, `shammah-engine pull MODEL` downloads one.\n", env.Cache)
 }
 
-// revision is a commit with its names.
+// revision is a commit with its names, or where an imported model came from.
 func revision(m hub.Local) string {
+	if m.Linked != "" {
+		return "imported from " + m.Linked
+	}
+	if m.Own {
+		return "quantised here"
+	}
 	if len(m.Refs) == 0 {
 		return fmt.Sprintf("%.12s", m.Commit)
 	}

@@ -15,7 +15,7 @@ import (
 
 // modelCommands are the commands that handle models without running them.
 func modelCommands() []*cli.Command {
-	return []*cli.Command{modelsCommand(), pullCommand(), listCommand(), showCommand(), verifyCommand(), rmCommand(), gcCommand()}
+	return []*cli.Command{modelsCommand(), pullCommand(), importCommand(), listCommand(), showCommand(), verifyCommand(), rmCommand(), gcCommand()}
 }
 
 func modelsCommand() *cli.Command {

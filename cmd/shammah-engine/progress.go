@@ -51,7 +51,9 @@ func (b *bar) event(e hub.Event, err error) {
 		_ = b.bar.Clear()
 		fmt.Fprintln(b.out, sentence(e))
 	}
-	b.bar.Describe(fmt.Sprintf("%d/%d files", e.Ready, e.Files))
+	if b.bar.Describe(fmt.Sprintf("%d/%d files", e.Ready, e.Files)); e.Kind == hub.Progress && e.Text != "" {
+		b.bar.Describe(e.Text)
+	}
 	_ = b.bar.Set64(e.Done)
 	if e.Kind == hub.Finished || err != nil {
 		_ = b.bar.Exit()

@@ -25,10 +25,15 @@ func pullCommand() *cli.Command {
 		ArgsUsage: "MODEL",
 		Description: "MODEL is an alias (`shammah-engine models` lists them) or owner/name[@revision] of the Hub. Only the files of one variant are\n" +
 			"downloaded, into the cache that Hugging Face's own programs use, and every byte is verified. Stopped, it goes on where it was.\n" +
+			"With --quantize int4 the float32 variant (or float16) is downloaded and written anew as a model of its own, with its matrices in\n" +
+			"int4; the float files are removed afterwards, unless they were here before or --keep is given.\n" +
 			"HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and the proxy variables are honoured.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "variant", Usage: "which `GRAPH` of several: q4, int8, fp16, fp32 (default: the best for the provider and the memory)"},
 			providerFlag(),
+			quantizeFlag(),
+			&cli.StringFlag{Name: "name", Usage: "the `NAME` of the quantised model (default: the model's with -int4 behind)"},
+			&cli.BoolFlag{Name: "keep", Usage: "with --quantize: keep the float files that were downloaded for it"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "only show what would be downloaded"},
 			&cli.BoolFlag{Name: "json", Usage: "print events as lines of JSON"},
 			&cli.BoolFlag{Name: "private-redirects", Usage: "follow the hub to addresses of a private network"},
@@ -43,11 +48,21 @@ func pullAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	wanted, err := checkQuantize(c)
+	if err != nil {
+		return err
+	}
+	if !wanted && (c.IsSet("name") || c.Bool("keep")) {
+		return fmt.Errorf("%w: pull: --name and --keep belong to --quantize", errUsage)
+	}
 	if _, err := configured(c); err != nil {
 		return err
 	}
 	ctx, stop := interruptible(c.Context)
 	defer stop()
+	if wanted {
+		return interrupted(pullQuantised(ctx, c, name))
+	}
 	p, err := download(ctx, c, name, c.App.Writer, nil)
 	if err != nil || c.Bool("dry-run") || c.Bool("json") {
 		return interrupted(err)
@@ -101,6 +116,11 @@ func download(ctx context.Context, c *cli.Context, name string, out io.Writer, a
 	if err != nil {
 		return nil, err
 	}
+	return p, fetch(ctx, c, client, p, out, agree)
+}
+
+// fetch shows a plan, asks agree, and downloads, unless only the plan is wanted.
+func fetch(ctx context.Context, c *cli.Context, client *hub.Client, p *hub.Plan, out io.Writer, agree func(*hub.Plan) error) error {
 	asJSON := c.Command.Name == "pull" && c.Bool("json")
 	if asJSON {
 		printEvent(out, struct {
@@ -112,11 +132,11 @@ func download(ctx context.Context, c *cli.Context, name string, out io.Writer, a
 	}
 	if agree != nil {
 		if err := agree(p); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if c.Bool("dry-run") {
-		return p, nil
+		return nil
 	}
 	var show display
 	switch {
@@ -133,10 +153,10 @@ func download(ctx context.Context, c *cli.Context, name string, out io.Writer, a
 			fmt.Fprintln(c.App.ErrWriter, "stopped: the next pull goes on from here")
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return p, nil
+	return nil
 }
 
 func showPlan(out io.Writer, p *hub.Plan) {

@@ -9,10 +9,11 @@ import (
 
 func rmCommand() *cli.Command {
 	return &cli.Command{
-		Name:         "rm",
-		Usage:        "remove a model from the cache",
-		ArgsUsage:    "MODEL",
-		Description:  "MODEL@REVISION removes one revision, MODEL all of them. Python's tools share the cache: for them it is gone too.",
+		Name:      "rm",
+		Usage:     "remove a model from this machine",
+		ArgsUsage: "MODEL",
+		Description: "MODEL@REVISION removes one revision, MODEL all of them. Python's tools share the cache: for them it is gone too.\n" +
+			"Of an imported model, what was quantised here is deleted; a folder of yours is only forgotten, and stays.",
 		Flags:        []cli.Flag{&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask"}},
 		OnUsageError: usageError,
 		Action:       rmAction,
@@ -31,8 +32,9 @@ func rmAction(c *cli.Context) error {
 		return err
 	}
 	defer client.Close()
+	env := hubEnv(c)
 	if isTerminal(c.App.Reader) && !c.Bool("yes") {
-		fmt.Fprintf(c.App.ErrWriter, "Remove %s from the cache? [y/N] ", name)
+		fmt.Fprintf(c.App.ErrWriter, "Remove %s? [y/N] ", name)
 		answer, err := readAnswer(ctx, c.App.Reader)
 		if err != nil {
 			return interrupted(err)
@@ -40,6 +42,19 @@ func rmAction(c *cli.Context) error {
 		if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
 			return nil
 		}
+	}
+	if env.IsOwn(name) {
+		linked := env.Linked(name)
+		garbage, err := env.RemoveOwn(name)
+		switch {
+		case err != nil:
+			return err
+		case linked != "":
+			fmt.Fprintf(c.App.Writer, "%s is forgotten; its files stay in %s\n", name, linked)
+		default:
+			fmt.Fprintf(c.App.Writer, "%s is removed, %s freed\n", name, size(garbage.Bytes))
+		}
+		return nil
 	}
 	garbage, err := client.Remove(name)
 	if err != nil {

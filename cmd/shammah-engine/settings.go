@@ -50,12 +50,16 @@ func hubEnv(c *cli.Context) hub.Env {
 	case s.Cache.Dir != "" && (s.Source("cache.dir").Rank >= config.Environment || dir == "" && os.Getenv("HF_HOME") == ""):
 		dir = s.Cache.Dir
 	}
-	return hub.Environment(func(name string) string {
+	env := hub.Environment(func(name string) string {
 		if name == "HF_HUB_CACHE" {
 			return dir
 		}
 		return os.Getenv(name)
 	})
+	if home, err := config.Home(os.Getenv); err == nil {
+		env.Own = filepath.Join(home, "models")
+	}
+	return env
 }
 
 // configured reads the configuration, and gives each flag of the command that was not set the value that it has there.

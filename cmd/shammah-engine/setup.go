@@ -162,7 +162,7 @@ func repoName(name string, env hub.Env) (string, error) {
 	if err != nil && !hub.IsFetchable(err) {
 		return "", err
 	}
-	if info, statErr := os.Stat(name); err == nil && dir != "" && statErr == nil && info.IsDir() && !strings.HasPrefix(dir, env.Cache) {
+	if info, statErr := os.Stat(name); err == nil && dir != "" && statErr == nil && info.IsDir() && !strings.HasPrefix(dir, env.Cache) && !env.IsOwn(name) {
 		return filepath.Abs(name)
 	}
 	return name, nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/shammah/shammah-engine/engine/derive"
 	"github.com/shammah/shammah-engine/engine/model"
+	"github.com/shammah/shammah-engine/engine/quantise"
 	"github.com/shammah/shammah-engine/engine/tiny"
 	"github.com/shammah/shammah-engine/internal/hub"
 	"github.com/shammah/shammah-engine/internal/provider"
@@ -236,12 +238,15 @@ func (d description) lines(line func(cells ...string)) {
 	if d.Parameters > 0 {
 		line("parameters", humanize.SIWithDigits(float64(d.Parameters), 2, ""))
 	}
+	if origin, ok := quantise.ReadOrigin(d.Dir); ok {
+		line("origin", origin.String())
+	}
 	line("variant", fmt.Sprintf("%s, layout %s, %s", d.Variant, d.Layout, size(d.Bytes)))
 	line("shape", fmt.Sprintf("%d layers, hidden %d, %d heads, %d of keys and values of %d, vocabulary %d", d.Layers, d.Hidden, d.Heads, d.KVHeads, d.HeadDim, d.Vocab))
 	line("context", fmt.Sprintf("at most %d tokens", d.ContextMax))
 	line("cache", d.cache())
 	if d.Dir != "" {
-		line("folder", d.Dir)
+		line("folder", d.folder())
 	}
 	several("files", d.files())
 	in, out := d.tensors()
@@ -259,6 +264,14 @@ func (d description) lines(line func(cells ...string)) {
 	several("kernels", d.kernels)
 	several("placement", d.providers)
 	several("warnings", d.Warnings)
+}
+
+// folder is where the model lies: an imported one may be a link.
+func (d description) folder() string {
+	if target, err := os.Readlink(d.Dir); err == nil {
+		return target + ", imported as " + d.Name
+	}
+	return d.Dir
 }
 
 func (d description) cache() string {
@@ -307,7 +320,7 @@ func (d description) tensors() (in, out []string) {
 }
 
 func (d description) fields() map[string]any {
-	return map[string]any{
+	f := map[string]any{
 		"model": d.Name, "family": d.Family, "parameters": d.Parameters, "variant": d.Variant, "layout": d.Layout.String(), "bytes": d.Bytes,
 		"layers": d.Layers, "hidden": d.Hidden, "heads": d.Heads, "kv_heads": d.KVHeads, "head_dim": d.HeadDim, "vocabulary": d.Vocab,
 		"context_max": d.ContextMax, "folder": d.Dir, "files": d.files(), "inputs": d.signature.Inputs, "outputs": d.signature.Outputs, "template": d.TemplateSource,
@@ -315,4 +328,8 @@ func (d description) fields() map[string]any {
 		"memory": map[string]int64{"total": d.memory.Total(), "weights": d.memory.Weights, "copies": d.memory.Prepack, "kv": d.memory.KV, "logits": d.memory.Logits,
 			"values": d.memory.Scratch, "tokenizer": d.memory.Tokenizer, "rest": d.memory.Overhead, "first_use": max(d.first, d.memory.Total())},
 	}
+	if origin, ok := quantise.ReadOrigin(d.Dir); ok {
+		f["origin"] = origin
+	}
+	return f
 }

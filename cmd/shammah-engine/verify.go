@@ -32,7 +32,9 @@ func verifyAction(c *cli.Context) error {
 			return err
 		}
 		for _, m := range models {
-			names = append(names, m.Repo+"@"+m.Commit)
+			if !m.Own { // which nothing says what it should hash to
+				names = append(names, m.Repo+"@"+m.Commit)
+			}
 		}
 		if len(names) == 0 {
 			fmt.Fprint(c.App.ErrWriter, "There is nothing to verify. ", noModel(env))

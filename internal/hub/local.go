@@ -15,21 +15,26 @@ import (
 	"github.com/shammah/shammah-engine/engine/model"
 )
 
-// Local is one revision of a model in the cache.
+// Local is one revision of a model in the cache, or an imported model.
 type Local struct {
 	Repo     string    `json:"repo"`
 	Commit   string    `json:"commit"`
-	Refs     []string  `json:"refs"` // branches and tags that are this commit, as far as was asked
+	Own      bool      `json:"imported,omitempty"` // it is an imported model, and Repo its name
+	Linked   string    `json:"linked,omitempty"`   // the user's folder that it is
+	Refs     []string  `json:"refs"`               // branches and tags that are this commit, as far as was asked
 	Dir      string    `json:"dir"`
 	Variants []string  `json:"variants"`
 	Bytes    int64     `json:"bytes"`
 	Modified time.Time `json:"modified"`
 }
 
-// List lists the models in the cache that can be run, by name. others counts the repositories that hold something else.
+// List lists the models that can be run: imported ones, then those in the cache, each by name. others counts the repositories that hold something else.
 func List(e Env) (models []Local, others int, err error) {
 	repos, err := e.repos()
 	if err != nil {
+		return nil, 0, err
+	}
+	if models, others, err = e.owns(); err != nil {
 		return nil, 0, err
 	}
 	for _, r := range repos {
@@ -60,7 +65,11 @@ func List(e Env) (models []Local, others int, err error) {
 // measure sums up the files, each content once.
 func (l *Local) measure() {
 	seen := map[string]bool{}
-	for path := range files(l.Dir) {
+	dir, err := filepath.EvalSymlinks(l.Dir) // an imported one may be a link itself
+	if err != nil {
+		return
+	}
+	for path := range files(dir) {
 		real, err := filepath.EvalSymlinks(path)
 		if err != nil || seen[real] {
 			continue

@@ -17,6 +17,7 @@ var ErrNotFound = errors.New("not found on this machine")
 type Env struct {
 	Home  string // the user's folder
 	Cache string // the Hub's cache: models--owner--name/{refs,snapshots,blobs}
+	Own   string // imported models, each by its name; "" for none
 }
 
 // Environment reads the variables that Hugging Face's own programs read: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME.
@@ -48,13 +49,16 @@ var (
 	commit   = regexp.MustCompile(`^[0-9a-f]{40}$`)
 )
 
-// Resolve finds the folder of a model that is named by a path, an alias of the catalogue, or owner/name[@revision] of
-// the Hub. It looks on this machine only. The embedded model has no folder: its name gives "" and no error.
+// Resolve finds the folder of a model that is named by a path, an alias of the catalogue, the name of an imported model, or
+// owner/name[@revision] of the Hub. It looks on this machine only. The embedded model has no folder: its name gives "" and no error.
 func Resolve(name string, e Env) (dir string, err error) {
 	if isPath(name) {
 		return e.folder(name)
 	}
 	if _, ok := Lookup(name); !ok {
+		if e.IsOwn(name) {
+			return e.own(name)
+		}
 		if info, err := os.Stat(name); err == nil && info.IsDir() {
 			return name, nil
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strconv"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -11,7 +12,7 @@ import (
 // Write encodes a model that was read from src and then edited: its graph's lists may be longer, shorter or in another order.
 // What has a Span is copied from src as it is; what has none (nodes, tensors and values made here) is encoded from its fields, of
 // which a node's attributes may be integers, floats and lists of integers (string attributes that are not empty also), and a
-// tensor has Data. The document string, value infos and training parts are left out, and so are model-local functions: a model
+// tensor has Data, or else External with its length. The document string, value infos and training parts are left out, and so are model-local functions: a model
 // that has any is refused.
 func Write(m *Model, src io.ReaderAt) ([]byte, error) {
 	if len(m.Functions) > 0 {
@@ -133,6 +134,12 @@ func tensor(t *Tensor) []byte {
 		b = integer(b, 1, d)
 	}
 	b = text(integer(b, 2, int64(t.Type)), 8, t.Name)
+	if e := t.External; e != nil && t.Data == nil {
+		for _, entry := range [][2]string{{"location", e.Location}, {"offset", strconv.FormatInt(e.Offset, 10)}, {"length", strconv.FormatInt(e.Length, 10)}} {
+			b = message(b, 13, text(text(nil, 1, entry[0]), 2, entry[1]))
+		}
+		return integer(b, 14, 1)
+	}
 	return message(b, 9, t.Data)
 }
 

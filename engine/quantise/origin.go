@@ -1,0 +1,124 @@
+package quantise
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Origin says where a quantised model came from; it lies beside it.
+type Origin struct {
+	From    string `json:"from"`              // the folder, or owner/name of the Hub
+	Commit  string `json:"commit,omitempty"`  // of the Hub
+	Variant string `json:"variant,omitempty"` // of several there
+
+	Bits      int `json:"bits"`
+	Block     int `json:"block"`
+	HeadBits  int `json:"head_bits,omitempty"`
+	TableBits int `json:"embedding_bits,omitempty"`
+}
+
+// String is one line for people.
+func (o Origin) String() string {
+	s := "quantised here from " + o.From
+	if o.Commit != "" {
+		s += fmt.Sprintf("@%.12s", o.Commit)
+	}
+	if o.Variant != "" {
+		s += " (" + o.Variant + ")"
+	}
+	s += fmt.Sprintf(", int%d block %d", o.Bits, o.Block)
+	if o.HeadBits != 0 {
+		s += fmt.Sprintf(", language head int%d", o.HeadBits)
+	}
+	if o.TableBits != 0 {
+		s += fmt.Sprintf(", embedding int%d", o.TableBits)
+	}
+	return s
+}
+
+// Same says whether two copies have the same source.
+func (o Origin) Same(other Origin) bool {
+	return o.From == other.From && o.Commit == other.Commit && o.Variant == other.Variant
+}
+
+const originName = "quantised.json"
+
+// ReadOrigin reads what Write left in a folder; ok is false where nothing is, or something else.
+func ReadOrigin(dir string) (o Origin, ok bool) {
+	b, err := os.ReadFile(filepath.Join(dir, originName))
+	return o, err == nil && json.Unmarshal(b, &o) == nil && o.Bits == 4
+}
+
+// unfinished is how the name of a folder ends that is being written.
+const unfinished = ".unfinished"
+
+// hold makes a folder to work in. It is locked until free is called, or the process ends in whatever way.
+func hold(parent, name string) (dir string, free func(), err error) {
+	dir = filepath.Join(parent, fmt.Sprintf(".%s.%d%s", name, os.Getpid(), unfinished))
+	if err = os.Mkdir(dir, 0o777); err != nil {
+		return "", nil, err
+	}
+	f, err := os.Open(dir)
+	if err == nil {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
+	if err != nil {
+		return "", nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return dir, func() { _ = f.Close() }, nil
+}
+
+// Sweep removes what a Write left behind in a folder of models that was ended without a chance to clean up. What is being written stays. With
+// dry it only says how much there is.
+func Sweep(parent string, dry bool) (bytes int64, err error) {
+	entries, err := os.ReadDir(parent)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	for _, entry := range entries {
+		if !entry.IsDir() || !strings.HasPrefix(entry.Name(), ".") || !strings.HasSuffix(entry.Name(), unfinished) {
+			continue
+		}
+		dir := filepath.Join(parent, entry.Name())
+		f, openErr := os.Open(dir)
+		if openErr != nil {
+			continue
+		}
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			bytes += held(dir)
+			if !dry {
+				err = errors.Join(err, os.RemoveAll(dir))
+			}
+		}
+		_ = f.Close()
+	}
+	return bytes, err
+}
+
+// held is the bytes of the files below a folder.
+func held(dir string) (bytes int64) {
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			if info, err := d.Info(); err == nil {
+				bytes += info.Size()
+			}
+		}
+		return nil
+	})
+	return bytes
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
