@@ -11,6 +11,7 @@ import (
 
 	"github.com/shammah/shammah-engine/engine/model"
 	"github.com/shammah/shammah-engine/internal/onnx"
+	"github.com/shammah/shammah-engine/internal/sys"
 )
 
 // Block is how many inputs share a scale, as in the exporters' own int4.
@@ -42,6 +43,8 @@ type Plan struct {
 	pieces  []piece                 // of the data file
 	head    *matrix
 
+	free func(dir string) (bytes int64, err error) // on the disk; tests have another
+
 	dataBytes int64
 	encoded   []byte // the new graph
 }
@@ -67,7 +70,7 @@ func New(files model.Files) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Source: spec, graph: graph, tensors: tensors, made: map[string]*matrix{}}
+	p := &Plan{Source: spec, graph: graph, tensors: tensors, made: map[string]*matrix{}, free: sys.ReadDisk}
 	if err := p.plan(); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}

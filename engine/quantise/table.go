@@ -55,8 +55,11 @@ func (p *Plan) look(i int, m *matrix) {
 	put64(shape.Data[8:], uint64(m.columns*m.bits/8))
 	flat := m.codes.Name + "_rows"
 	p.graph.Graph.Initializers = append(p.graph.Graph.Initializers, shape)
-	lookup := onnx.Node{Name: n.Name, Op: "GatherBlockQuantized", Domain: microsoft, Inputs: []string{flat, n.Inputs[1], m.scales.Name, m.zeros.Name}, Outputs: n.Outputs,
+	lookup := onnx.Node{Name: n.Name, Op: "GatherBlockQuantized", Domain: microsoft, Inputs: []string{flat, n.Inputs[1], m.scales.Name}, Outputs: n.Outputs,
 		Attributes: []onnx.Attribute{{Name: "bits", Int: int64(m.bits)}, {Name: "block_size", Int: Block}, {Name: "gather_axis"}, {Name: "quantize_axis", Int: 1}}}
+	if m.zeros != nil {
+		lookup.Inputs = append(lookup.Inputs, m.zeros.Name)
+	}
 	p.graph.Graph.Nodes = slices.Replace(p.graph.Graph.Nodes, i, i+1,
 		onnx.Node{Name: flat, Op: "Reshape", Inputs: []string{m.codes.Name, shape.Name}, Outputs: []string{flat}}, lookup)
 	p.index()

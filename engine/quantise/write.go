@@ -15,7 +15,6 @@ import (
 
 	"github.com/shammah/shammah-engine/engine/model"
 	"github.com/shammah/shammah-engine/internal/onnx"
-	"github.com/shammah/shammah-engine/internal/sys"
 )
 
 // ErrExists is wrapped by errors about a place that is taken.
@@ -38,7 +37,7 @@ func (p *Plan) Write(ctx context.Context, dir string, o Origin, progress func(do
 		return failed(dir, err)
 	}
 	margin := p.Bytes/20 + 64<<20
-	if free, err := sys.ReadDisk(parent); err == nil && free < p.Bytes+margin {
+	if free, err := p.free(parent); err == nil && free < p.Bytes+margin {
 		return fmt.Errorf("quantise: write %s: %s are needed, and %s are free there; free some space", dir, size(p.Bytes+margin), size(free))
 	}
 	work, free, err := hold(parent, filepath.Base(dir))
@@ -104,7 +103,7 @@ func (p *Plan) fill(ctx context.Context, work string, o Origin, progress func(in
 	if err != nil {
 		return fmt.Errorf("read what was written: %w", err)
 	}
-	return syncDir(work)
+	return errors.Join(syncDir(work), ctx.Err())
 }
 
 // copyFiles copies configuration, tokenizer and template, each beside the other however they lay.
