@@ -51,9 +51,11 @@ func (b *bar) event(e hub.Event, err error) {
 		_ = b.bar.Clear()
 		fmt.Fprintln(b.out, sentence(e))
 	}
-	if b.bar.Describe(fmt.Sprintf("%d/%d files", e.Ready, e.Files)); e.Kind == hub.Progress && e.Text != "" {
-		b.bar.Describe(e.Text)
+	what := fmt.Sprintf("%d/%d files", e.Ready, e.Files)
+	if e.Text != "" && (e.Kind == hub.Progress || e.Kind == hub.Finished) {
+		what = e.Text // no download
 	}
+	b.bar.Describe(what)
 	_ = b.bar.Set64(e.Done)
 	if e.Kind == hub.Finished || err != nil {
 		_ = b.bar.Exit()

@@ -109,7 +109,7 @@ func (p *Plan) products() {
 	p.index()
 }
 
-// headBits is what the language head is quantised to: it is the one matrix whose rounding shows, see docs/RATIONALE.md.
+// headBits is what the language head and the embedding are quantised to: their rounding shows most, see docs/RATIONALE.md.
 const headBits = 8
 
 // headNode is the product that makes the logits, -1 if it is not found.

@@ -22,9 +22,9 @@ var ownName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$`)
 func (e Env) CheckOwn(name string) error {
 	switch _, alias := Lookup(name); {
 	case !ownName.MatchString(name):
-		return fmt.Errorf("hub: name a model %.100q: letters, digits, and . _ - between them were expected", name)
+		return fmt.Errorf("hub: name a model %.100q: expected letters, digits, and . _ - between them; give one with --name", name)
 	case alias:
-		return fmt.Errorf("hub: name a model %q: %w by the catalogue", name, ErrTaken)
+		return fmt.Errorf("hub: name a model %q: %w by the catalogue; give another with --name", name, ErrTaken)
 	case e.Own == "":
 		return fmt.Errorf("hub: name a model %q: there is no folder for imported models: set HOME or SHAMMAH_HOME", name)
 	}
