@@ -1,7 +1,7 @@
 // Package quantise writes a copy of a model whose matrices are int4: MatMulNBits in blocks of 32 with one scale each, the language head
 // and the embedding in int8. The source stays as it is, and the copy is a plain ONNX model that any runtime with these operators runs.
 //
-// New reads the graph alone and says what would come out; Write reads the weights, piece by piece, and never holds more than a few MB.
+// New reads the graph alone and says what would come out; Write reads the weights, piece by piece, and never holds more than some 16 MB for each core.
 package quantise
 
 import (

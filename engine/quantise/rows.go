@@ -22,8 +22,8 @@ type cut struct{ from, to int }
 // cuts are all rows.
 func (m *matrix) cuts() []cut {
 	each := max(1, pieceBytes/(4*m.columns))
-	if m.byInput { // a piece of every stored row is read: let it be as long as a page
-		each = max(each, 1024)
+	if m.byInput { // a piece of every stored row is read: let it be as long as a page where that is not too much
+		each = min(max(64, 4*each), 1024)
 	}
 	var list []cut
 	for at := 0; at < m.rows; at += each {
