@@ -73,7 +73,7 @@ type Model struct {
 	log       zerolog.Logger
 	kernels   string   // why our kernels do not compute, "" if they do
 	packed    *derived // the graph for our kernels, nil: the original runs
-	note      string   // a warning about how it was opened
+	notes     []string // warnings about how it was opened
 	exact     bool
 	compared  int64    // bytes that the original was foreseen to take, if it was opened first to be compared with
 	bare      *derived // the original with places for adapters, nil: none were wished for, or our kernels have them
@@ -147,6 +147,7 @@ func openFiles(env *ort.Env, files model.Files, o Options) (*Model, error) {
 			return nil, fmt.Errorf("%w (our kernels do not compute it: %s)", err, why)
 		}
 		m.kernels = why
+		m.spec.Warnings = append(slices.Clip(m.spec.Warnings), unlike(why))
 	}
 	return m, err
 }
@@ -202,9 +203,7 @@ func (m *Model) load(files model.Files, o Options) error {
 	if err := m.settle(files); err != nil {
 		return err
 	}
-	if m.note != "" {
-		m.spec.Warnings = append(slices.Clip(m.spec.Warnings), m.note)
-	}
+	m.spec.Warnings = append(slices.Clip(m.spec.Warnings), m.notes...)
 	if o.Name != "" {
 		m.spec.Name = o.Name
 	}
@@ -375,7 +374,7 @@ func (m *Model) fitContext(o Options, available int64) error {
 		return first
 	}
 	if m.context < wished {
-		m.note = fmt.Sprintf("a context of %d tokens, not the usual %d, so that the model fits into the %s of memory available", m.context, wished, humanize.IBytes(uint64(available)))
+		m.notes = append(m.notes, fmt.Sprintf("a context of %d tokens, not the usual %d, so that the model fits into the %s of memory available", m.context, wished, humanize.IBytes(uint64(available))))
 	}
 	return nil
 }

@@ -169,6 +169,9 @@ func TestCheckRemembered(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer m.Close()
+		if warned := strings.Contains(strings.Join(m.Spec().Warnings, "\n"), "not our kernels"); warned != (m.Kernels() != "") {
+			t.Errorf("kernels %q: got the warnings %q", m.Kernels(), m.Spec().Warnings)
+		}
 		return m.Kernels()
 	}
 	if why := open(); why != "" {

@@ -105,13 +105,13 @@ func TestFitContext(t *testing.T) {
 		{"another was asked for and fits", 1024, need(1024), 1024, false},
 		{"another was asked for and does not", 4096, need(2048), 4096, true},
 	} {
-		m.context, m.note = max(c.asked, 1), ""
+		m.context, m.notes = max(c.asked, 1), nil
 		if c.asked == 0 {
 			m.context = 4096
 		}
 		err := m.fitContext(Options{Context: c.asked}, c.available)
-		if m.context != c.want || errors.Is(err, ErrMemory) != c.refused || (m.note != "") != (c.want < 4096 && c.asked == 0) {
-			t.Errorf("%s: a context of %d, %q, %v; want %d, refused %v", c.name, m.context, m.note, err, c.want, c.refused)
+		if m.context != c.want || errors.Is(err, ErrMemory) != c.refused || (len(m.notes) > 0) != (c.want < 4096 && c.asked == 0) {
+			t.Errorf("%s: a context of %d, %q, %v; want %d, refused %v", c.name, m.context, m.notes, err, c.want, c.refused)
 		}
 		if c.refused && !strings.Contains(err.Error(), "--force") {
 			t.Errorf("%s: %v does not say what to do", c.name, err)

@@ -23,11 +23,11 @@ import (
 // 1, 17, 63 and 64 tokens, so that a first token, prompts behind a past and a single step are all seen.
 //
 // Activations of 8 bits move logits by 3 to 14 % of their deviation (measured: SmolLM2-135M 13 %, where the runtime's own accuracy level 4
-// moves them by 14 %; TestKernelsAgree prints both); a fault in packing, rotation or masking moves them by 50 % and more. The limits
-// lie between.
+// moves them by 14 %; TestKernelsAgree prints both; 26 % where its weights had noise added and were quantised anew); a fault in packing,
+// rotation or masking moves them by 50 % and more. The limits lie between.
 const (
-	errorMax  = 0.25 // root mean square of the differences, over the deviation of the logits
-	cosineMin = 0.97 // follows from it, but for a common factor
+	errorMax  = 0.35 // root mean square of the differences, over the deviation of the logits
+	cosineMin = 0.94 // follows from it, but for a common factor
 	farMax    = 1.5  // the largest difference, over the deviation
 
 	kernelsVersion = 2 // goes up whenever derived graphs or kernels change, so that all models are compared again
@@ -152,8 +152,10 @@ func (m *Model) beginCheck(files model.Files, o Options) (check, error) {
 		if !a.ok() {
 			m.kernels = "they were compared with the original graph: " + a.String()
 			err := m.closeDerived()
-			m.packed = nil
-			return check{}, errors.Join(err, m.replan(files, o))
+			m.packed, m.notes = nil, nil
+			err = errors.Join(err, m.replan(files, o))
+			m.notes = append(m.notes, unlike(m.kernels))
+			return check{}, err
 		}
 		return check{}, nil
 	}
@@ -186,6 +188,9 @@ func (m *Model) endCheck(c check) (why string) {
 	m.log.Debug().Str("model", m.spec.Name).Stringer("agreement", a).Msg("our kernels agree with the runtime's")
 	return ""
 }
+
+// unlike warns that a derived graph was given up.
+func unlike(why string) string { return "the runtime computes it, and not our kernels: " + why }
 
 // replan plans the original again, after a derived graph was given up.
 func (m *Model) replan(files model.Files, o Options) (err error) {
