@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -154,25 +153,19 @@ const pythonLimit = 20 * time.Second
 
 // python says whether adapters can be trained: nothing else needs it.
 func (p *patient) python(ctx context.Context) {
-	const fix = "needed to train adapters alone: python3 -m pip install torch transformers peft"
-	path, err := exec.LookPath("python3")
-	if err != nil {
-		p.add(finding{"python", "not found", note, fix})
-		return
-	}
+	const fix = "needed to train adapters alone: `shammah-engine lora train --install` brings all that it takes"
 	ctx, cancel := context.WithTimeout(ctx, pythonLimit)
 	defer cancel()
-	const script = "import sys, importlib.util as u; print('.'.join(map(str, sys.version_info[:3])), *(n for n in ('torch', 'transformers', 'peft') if not u.find_spec(n)))"
-	out, err := exec.CommandContext(ctx, path, "-c", script).Output()
-	words := strings.Fields(string(out))
-	switch {
-	case err != nil || len(words) == 0:
-		p.add(finding{"python", fmt.Sprintf("%s does not run: %v", path, err), note, fix})
-	case len(words) > 1:
-		p.add(finding{"python", fmt.Sprintf("%s %s, without %s", path, words[0], strings.Join(words[1:], ", ")), note, fix})
-	default:
-		p.line("python", "%s %s, with all that training adapters needs", path, words[0])
+	home, err := config.Home(os.Getenv)
+	if err != nil {
+		return // the configuration's own line says so
 	}
+	path, err := trainingPython(ctx, p.c, home)
+	if err != nil {
+		p.add(finding{"python", strings.TrimPrefix(oneLine(err.Error()), "lora train: "), note, fix})
+		return
+	}
+	p.line("python", "%s, with all that training adapters needs", path)
 }
 
 // cuda looks for NVIDIA's driver and libraries.
