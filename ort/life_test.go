@@ -183,7 +183,7 @@ func TestChurn(t *testing.T) {
 	}
 	grown := resident(t) - before
 	t.Logf("resident memory grew by %d KiB in 950 rounds", grown>>10)
-	if grown > 5<<20 && !raced {
+	if grown > 5<<20 && !ortest.Raced {
 		t.Errorf("resident memory grew by %d bytes in 950 rounds, want less than 5 MiB", grown)
 	}
 	if n := ort.Live(); n != (ort.Counts{Envs: 1}) {

@@ -52,6 +52,9 @@ func TestEstimateIsThePeak(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it starts processes; not with -short")
 	}
+	if ortest.Raced {
+		t.Skip("the race detector takes memory of its own")
+	}
 	if runtime.GOOS != "linux" {
 		t.Skip("what a process takes was measured on Linux")
 	}

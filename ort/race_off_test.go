@@ -1,5 +1,0 @@
-//go:build !race
-
-package ort_test
-
-const raced = false
