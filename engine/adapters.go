@@ -73,7 +73,7 @@ func (m *Model) loadAdapter(name string, a *lora.Adapter) error {
 	case m.places == nil && m.Provider() != "CPU":
 		return fmt.Errorf("adapters are computed on the CPU alone for now, and %s runs on %s; open it with the CPU's provider", m.spec.Name, m.Provider())
 	case m.places == nil:
-		return fmt.Errorf("the runtime computes all of %s: open it for adapters (Options.Adapters)", m.spec.Name)
+		return fmt.Errorf("the runtime computes %s, which was opened without places for adapters: name one with --lora when it is opened (Options.Adapters)", m.spec.Name)
 	case name == "":
 		return errors.New("it needs a name")
 	}

@@ -62,9 +62,10 @@ for model in tiny "$@"; do
     verdict wrong perplexity "$(tail -1 "$work/log")"
   fi
   for where in cpu "$provider"; do
-    "$program" run -m "$model" --provider "$where" --temperature 0 -n 32 "What is the capital of France?" > "$work/answer.$where" 2> "$work/log" || cat "$work/log"
+    "$program" run -m "$model" --provider "$where" --temperature 0 -n 32 "What is the capital of France?" > "$work/answer.$where" 2> "$work/log" || verdict wrong "run on $where" "$(tail -1 "$work/log")"
   done
-  if cmp -s "$work/answer.cpu" "$work/answer.$provider"; then same=ok; else same="differ (rounding may, in a large model)"; fi
+  if [ ! -s "$work/answer.cpu" ] || [ ! -s "$work/answer.$provider" ]; then same="not compared"
+  elif cmp -s "$work/answer.cpu" "$work/answer.$provider"; then same=ok; else same="differ (rounding may, in a large model)"; fi
   say answers "32 tokens of both: $same"
   [ "$model" = tiny ] && [ "$same" != ok ] && failures=$((failures + 1))
 

@@ -22,7 +22,8 @@ func loraFlag() cli.Flag {
 // wantsAdapters says whether a model is opened with places for adapters where the runtime computes: for those of the command line, and in a
 // conversation for any that /lora may name.
 func wantsAdapters(c *cli.Context) bool {
-	return c.IsSet("lora") || c.Command.Name == "chat" && len(adapterNames()) > 0
+	talks := c.Command.Name == "chat" || c.Command.Name == "run" && !c.Args().Present()
+	return c.IsSet("lora") || talks && len(adapterNames()) > 0
 }
 
 // adapterStore is where the user's adapters are kept.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -66,6 +68,9 @@ func importAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if !wanted && c.IsSet("variant") {
+		return fmt.Errorf("%w: import: --variant belongs to --quantize; `run --variant` chooses of a folder with several", errUsage)
+	}
 	if !wanted {
 		return register(c, env, dir)
 	}
@@ -83,16 +88,27 @@ func importAction(c *cli.Context) error {
 	if name == "" {
 		name = filepath.Base(dir) + "-int4"
 	}
-	o := quantise.Origin{From: dir, Variant: files.Variant}
+	o := quantise.Origin{From: dir, Variant: files.Variant, Stamp: stamp(files)}
 	if here, err := isQuantised(env, name, o); here || err != nil {
 		return sayHere(c, name, err)
 	}
 	return interrupted(quantiseTo(ctx, c, env, name, files, o))
 }
 
+// stamp names the files of a graph by their sizes and times.
+func stamp(files model.Files) string {
+	h := sha256.New()
+	for _, name := range append([]string{files.Graph}, files.Data...) {
+		if info, err := os.Stat(files.Path(name)); err == nil {
+			fmt.Fprintln(h, name, info.Size(), info.ModTime().UnixNano())
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
 // register gives a folder a name.
 func register(c *cli.Context, env hub.Env, dir string) error {
-	files, err := model.Find(nil, dir, model.FindOptions{Variant: c.String("variant")})
+	files, err := model.Find(nil, dir, model.FindOptions{})
 	if err != nil {
 		return err
 	}

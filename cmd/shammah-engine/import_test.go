@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // floatHub is a hub with the float fixture of layout A, whose variants are these.
@@ -58,6 +59,7 @@ func TestPullQuantised(t *testing.T) {
 func TestPullQuantisedKeepsWhatWasThere(t *testing.T) {
 	floatHub(t, "q4")
 	want(t, 0, "is here", "pull", "owner/float") // the variant q4
+	want(t, 2, "--provider chooses of what lies ready", "pull", "--quantize", "int4", "--provider", "cpu", "owner/float")
 	want(t, 0, "The float files stay in the cache", "pull", "--quantize", "int4", "owner/float")
 	want(t, 0, "fp32", "list")
 	want(t, 0, "float2 is here, in ", "pull", "--quantize", "int4", "--name", "float2", "owner/float")
@@ -87,6 +89,11 @@ func TestImport(t *testing.T) {
 
 	want(t, 0, "the float16 graph becomes a float32 one", "import", "--quantise", "int4", mine)
 	want(t, 0, "mine-int4 is here already", "import", "--quantize", "int4", mine)
+	if err := os.Chtimes(filepath.Join(mine, "onnx", "model_fp16.onnx"), time.Time{}, time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	want(t, 1, "the name is taken by another model", "import", "--quantize", "int4", mine) // exported anew
+	want(t, 2, "--variant belongs to --quantize", "import", "--variant", "fp32", mine)
 	want(t, 1, "quantised already", "import", "--quantize", "int4", fixture(t, "b-int4"))
 	want(t, 0, "mine is forgotten; its files stay in "+mine, "rm", "mine")
 	if _, err := os.Stat(filepath.Join(mine, "config.json")); err != nil {

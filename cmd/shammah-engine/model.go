@@ -37,7 +37,7 @@ func modelFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "provider-option", Usage: "`KEY=VALUE` for the provider (repeatable): " + providerKeys()},
 		&cli.StringFlag{Name: "require-provider", Usage: "fail unless the provider that was asked for holds this `SHARE` of the compute", DefaultText: "0.9; by --provider auto, half or the next one"},
 		&cli.IntFlag{Name: "threads", Aliases: []string{"t"}, Usage: "`N` threads compute", DefaultText: "one for each physical core"},
-		&cli.IntFlag{Name: "context", Aliases: []string{"c"}, Usage: "`TOKENS` that prompt and answer may have together", DefaultText: "4096, or the model's maximum if smaller"},
+		&cli.IntFlag{Name: "context", Aliases: []string{"c"}, Usage: "`TOKENS` that prompt and answer may have together", DefaultText: "4096, or fewer where the model or the free memory ends"},
 		&cli.StringFlag{Name: "kernels", Value: "auto", Usage: "`WHOSE` matrix products on the CPU: auto (this program's own, where they are right) or off (the runtime's)"},
 		&cli.StringFlag{Name: "cache", Usage: "`TYPE` of keys and values: f32 or f16 (half the memory; only with this program's own kernels)", DefaultText: "the graph's own"},
 		&cli.BoolFlag{Name: "exact", Usage: "the model's graph as it is, with float32 activations: slower, for comparisons"},

@@ -55,6 +55,9 @@ func pullAction(c *cli.Context) error {
 	if !wanted && (c.IsSet("name") || c.Bool("keep")) {
 		return fmt.Errorf("%w: pull: --name and --keep belong to --quantize", errUsage)
 	}
+	if wanted && c.IsSet("provider") {
+		return fmt.Errorf("%w: pull: --quantize writes for the CPU, and --provider chooses of what lies ready", errUsage)
+	}
 	if _, err := configured(c); err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func pullQuantised(ctx context.Context, c *cli.Context, name string) error {
 	if here, err := isQuantised(env, own, o); here || err != nil {
 		return sayHere(c, own, err)
 	}
-	brought := p.Missing > 0
+	brought := !env.Holds(p.Repo) // what others have put there stays
 	if err := fetch(ctx, c, client, p, c.App.Writer, nil); err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func planFloat(ctx context.Context, client *hub.Client, name, asked string) (*hu
 	return nil, first
 }
 
-// dropFloat removes what was downloaded only to be quantised, and says what it did.
+// dropFloat removes what was downloaded only to be quantised, and says what it did. brought says that all that the cache has of the repository is.
 func dropFloat(c *cli.Context, client *hub.Client, p *hub.Plan, brought bool) error {
 	variants, _ := model.Variants(os.DirFS(p.Dir))
 	if !brought || c.Bool("keep") || len(variants) != 1 {

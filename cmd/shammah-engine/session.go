@@ -52,6 +52,13 @@ func beginSession(c *cli.Context) (*kept, error) {
 		flags["model"] = talk.Model
 		flags["variant"] = talk.Variant
 	}
+	if talk.Model != "" && !c.IsSet("model") && !c.IsSet("lora") {
+		for _, adapter := range talk.Adapters {
+			if err := c.Set("lora", adapter); err != nil {
+				return nil, fmt.Errorf("use %s for --lora: %w", path, err)
+			}
+		}
+	}
 	for flag, value := range flags {
 		if c.IsSet(flag) {
 			continue
@@ -141,7 +148,7 @@ func (j *job) goOn(ctx context.Context, prompt string) error {
 	}
 	said.Answer(text)
 	told := append(q.Messages, said.Turns[len(said.Turns)-1])
-	talk := session.Talk{Model: modelTitle(j.c, j.c.String("model")), Variant: j.c.String("variant"), Conversation: said}
+	talk := session.Talk{Model: modelTitle(j.c, j.c.String("model")), Variant: j.c.String("variant"), Adapters: j.adapters, Conversation: said}
 	keepErr := session.Write(j.kept.path, talk, func(w io.Writer) error { return saveCache(ctx, j.model, told, w) })
 	return afterKeeping(j.log, j.end(text, stats, err), keepErr)
 }
@@ -209,5 +216,5 @@ func (t *talker) keep(said chat.Conversation, computed bool) error {
 }
 
 func (t *talker) talk(said chat.Conversation) session.Talk {
-	return session.Talk{Model: modelTitle(t.c, t.name), Variant: t.c.String("variant"), Conversation: said}
+	return session.Talk{Model: modelTitle(t.c, t.name), Variant: t.c.String("variant"), Adapters: t.adapted.names(), Conversation: said}
 }

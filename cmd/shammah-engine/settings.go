@@ -96,11 +96,18 @@ func fillFlags(c *cli.Context, s *config.Settings) error {
 		if err := errors.Join(fill("model", cmp.Or(name, tinyName)), fill("variant", choice.Variant)); err != nil {
 			return err
 		}
-		for _, adapter := range s.Model.Lora { // another model would not fit them
+		// No other model would fit them.
+		if err := fill("draft", s.Model.Draft); err != nil {
+			return err
+		}
+		for _, adapter := range s.Model.Lora {
 			if err := fill("lora", adapter); err != nil {
 				return err
 			}
 		}
+	}
+	if c.String("provider-library") != "" { // then --provider names one in the library
+		missing["provider"] = false
 	}
 	for _, f := range []struct{ flag, key string }{
 		{"router", "router.mode"}, {"mode", "router.mode"}, {"provider", "model.backend"}, {"threads", "model.threads"},
@@ -108,7 +115,7 @@ func fillFlags(c *cli.Context, s *config.Settings) error {
 		{"temperature", "generation.temperature"}, {"top-k", "generation.top_k"}, {"top-p", "generation.top_p"}, {"min-p", "generation.min_p"},
 		{"repetition-penalty", "generation.repetition_penalty"}, {"presence-penalty", "generation.presence_penalty"},
 		{"frequency-penalty", "generation.frequency_penalty"}, {"seed", "generation.seed"}, {"overflow", "generation.overflow"},
-		{"speculate", "generation.speculate"}, {"draft", "model.draft"},
+		{"speculate", "generation.speculate"},
 	} {
 		if s.Source(f.key).Rank == config.Default && f.flag != "provider" {
 			continue

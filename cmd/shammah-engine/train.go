@@ -36,7 +36,7 @@ func loraTrainCommand() *cli.Command {
 			&cli.StringFlag{Name: "data", Usage: "learn from this `FILE` of JSON lines"},
 			&cli.BoolFlag{Name: "feedback", Usage: "learn from the feedback of your conversations"},
 			&cli.StringFlag{Name: "checkpoint", Usage: "train on this `FOLDER` of Hugging Face's, not on the model's own weights"},
-			&cli.IntFlag{Name: "steps", Usage: "`N` steps", DefaultText: "three times through the data"},
+			&cli.IntFlag{Name: "steps", Usage: "`N` steps", DefaultText: "three times through the data, 30 to 1000"},
 			&cli.IntFlag{Name: "rank", Usage: "`N` rows of the small matrices", DefaultText: "16"},
 			&cli.StringFlag{Name: "rate", Usage: "how far a step goes (`X`)", DefaultText: "5e-4"},
 			&cli.IntFlag{Name: "batch", Usage: "`N` lines in a step", DefaultText: "8"},
@@ -62,9 +62,13 @@ func loraTrainAction(c *cli.Context) error {
 	// Unlike elsewhere a second Ctrl-C changes nothing: what was begun ends within seconds, and is removed.
 	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if c.Bool("install") && c.NArg() == 0 {
-		_, err := trainingPython(ctx, c, home)
-		return interrupted(err)
+	if c.Bool("install") && c.NArg() == 0 && c.String("base") == "" && c.String("data") == "" && !c.Bool("feedback") {
+		python, err := trainingPython(ctx, c, home)
+		if err != nil {
+			return interrupted(err)
+		}
+		fmt.Fprintf(c.App.Writer, "%s has all that training adapters needs\n", python)
+		return nil
 	}
 	name, err := trainArguments(c, home)
 	if err != nil {
@@ -208,7 +212,7 @@ func trainingBase(c *cli.Context, work string) (string, error) {
 // trainingPython is a Python that has what training imports: the one that was asked for, the one that was installed, or the system's.
 func trainingPython(ctx context.Context, c *cli.Context, home string) (string, error) {
 	env := training.In(home)
-	asked := c.String("python")
+	asked := cmp.Or(c.String("python"), os.Getenv("SHAMMAH_PYTHON")) // doctor has no such flag
 	system := cmp.Or(asked, "python3")
 	if c.Bool("install") && !env.Installed(scripts.FS) {
 		fmt.Fprintf(c.App.ErrWriter, "installing Python's packages for training into %s\n", env.Dir())

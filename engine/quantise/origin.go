@@ -17,6 +17,7 @@ type Origin struct {
 	From    string `json:"from"`              // the folder, or owner/name of the Hub
 	Commit  string `json:"commit,omitempty"`  // of the Hub
 	Variant string `json:"variant,omitempty"` // of several there
+	Stamp   string `json:"stamp,omitempty"`   // which files of the folder, so that another export is not taken for the same
 
 	Bits      int `json:"bits"`
 	Block     int `json:"block"`
@@ -45,7 +46,7 @@ func (o Origin) String() string {
 
 // Same says whether two copies have the same source.
 func (o Origin) Same(other Origin) bool {
-	return o.From == other.From && o.Commit == other.Commit && o.Variant == other.Variant
+	return o.From == other.From && o.Commit == other.Commit && o.Variant == other.Variant && o.Stamp == other.Stamp
 }
 
 const originName = "quantised.json"
@@ -58,6 +59,9 @@ func ReadOrigin(dir string) (o Origin, ok bool) {
 
 // unfinished is how the name of a folder ends that is being written.
 const unfinished = ".unfinished"
+
+// removed is how the name of a folder ends that is being removed.
+const removed = ".removed"
 
 // hold makes a folder to work in. It is locked until free is called, or the process ends in whatever way.
 func hold(parent, name string) (dir string, free func(), err error) {
@@ -75,7 +79,7 @@ func hold(parent, name string) (dir string, free func(), err error) {
 	return dir, func() { _ = f.Close() }, nil
 }
 
-// Sweep removes what a Write left behind in a folder of models that was ended without a chance to clean up. What is being written stays. With
+// Sweep removes what a Write, or the removal of a model, left behind in a folder of models that was ended without a chance to clean up. What is being written stays. With
 // dry it only says how much there is.
 func Sweep(parent string, dry bool) (bytes int64, err error) {
 	entries, err := os.ReadDir(parent)
@@ -83,7 +87,7 @@ func Sweep(parent string, dry bool) (bytes int64, err error) {
 		return 0, nil
 	}
 	for _, entry := range entries {
-		if !entry.IsDir() || !strings.HasPrefix(entry.Name(), ".") || !strings.HasSuffix(entry.Name(), unfinished) {
+		if !entry.IsDir() || !strings.HasPrefix(entry.Name(), ".") || !strings.HasSuffix(entry.Name(), unfinished) && !strings.HasSuffix(entry.Name(), removed) {
 			continue
 		}
 		dir := filepath.Join(parent, entry.Name())

@@ -96,6 +96,9 @@ func files(dir string) iter.Seq2[string, fs.DirEntry] {
 	}
 }
 
+// Holds says whether the cache has anything of a repository.
+func (e Env) Holds(name string) bool { return len(e.repo(name).commits()) > 0 }
+
 // repos lists the model repositories in the cache, by name.
 func (e Env) repos() (repos []repo, err error) {
 	entries, err := os.ReadDir(e.Cache)

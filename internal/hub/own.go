@@ -113,7 +113,8 @@ func (e Env) RemoveOwn(name string) (g Garbage, err error) {
 	if err := os.Rename(dir, gone); err != nil {
 		return g, diskError("remove "+dir, err)
 	}
-	return g, removeTree(gone, &g)
+	err = removeTree(gone, &g)
+	return g, err
 }
 
 // owns lists the imported models, by name.

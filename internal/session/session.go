@@ -30,6 +30,8 @@ type Talk struct {
 	Version int    `json:"version,omitempty"`
 	Model   string `json:"model,omitempty"` // as --model names it
 	Variant string `json:"variant,omitempty"`
+
+	Adapters []string `json:"adapters,omitempty"` // as --lora names them
 	chat.Conversation
 }
 

@@ -58,18 +58,35 @@ func (e Environment) Installed(scripts fs.FS) bool {
 	return err == nil && haveErr == nil && bytes.Equal(want, have)
 }
 
-// Install makes the environment with a Python of the system and the pinned packages. What is not finished is removed.
+// Install makes the environment with a Python of the system and the pinned packages. What was there stays until the new one is whole, and comes
+// back where it fails.
 func (e Environment) Install(ctx context.Context, python string, scripts fs.FS, out io.Writer) (err error) {
 	pins, err := fs.ReadFile(scripts, requirements)
 	if err != nil {
 		return fmt.Errorf("training: install the packages: %w", err)
 	}
-	if err := os.RemoveAll(e.dir); err != nil {
+	if python, err = exec.LookPath(python); err != nil {
+		return fmt.Errorf("training: install the packages: %w; install Python 3.11 or newer, or name one with --python", err)
+	}
+	if inside, err := filepath.Rel(e.dir, python); err == nil && filepath.IsLocal(inside) {
+		return fmt.Errorf("training: install the packages: %s is in the folder that is made anew; name a Python of the system with --python", python)
+	}
+	old := e.dir + ".old"
+	err = os.RemoveAll(old)
+	if err == nil {
+		err = os.Rename(e.dir, old)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("training: install the packages: %w", err)
 	}
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.RemoveAll(e.dir))
+		if err == nil {
+			err = os.RemoveAll(old)
+			return
+		}
+		back := errors.Join(os.RemoveAll(e.dir), os.Rename(old, e.dir))
+		if !errors.Is(back, fs.ErrNotExist) {
+			err = errors.Join(err, back)
 		}
 	}()
 	if err := os.MkdirAll(e.dir, 0o700); err != nil {

@@ -88,8 +88,10 @@ def main():
     data = merge(a.files or [os.path.join(folder, "data.json")])
     os.makedirs(folder, exist_ok=True)
     for name, text in (("data.json", json.dumps(data, ensure_ascii=False, indent=1) + "\n"), ("README.md", HEAD + report.markdown(data)), ("rates.svg", chart(data))):
-        with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
+        path = os.path.join(folder, name)
+        with open(path + ".new", "w", encoding="utf-8") as f:
             f.write(text)
+        os.replace(path + ".new", path)
         print(os.path.relpath(os.path.join(folder, name)))
 
 
