@@ -29,7 +29,8 @@ type plugins struct {
 // plugin is a library that was registered.
 type plugin struct {
 	name    string
-	devices []*C.OrtEpDevice
+	before  []*C.OrtEpDevice // that were there when it came
+	devices []*C.OrtEpDevice // that came with it, nil until they were asked for
 }
 
 // title is the name to register a library by, which some give to their provider: that of its file, unless another has it.
@@ -94,30 +95,33 @@ func (e *Env) device(d *C.OrtEpDevice) PluginDevice {
 func (e *Env) plugin(path string) ([]*C.OrtEpDevice, error) {
 	e.plugins.mu.Lock()
 	defer e.plugins.mu.Unlock()
-	if known, ok := e.plugins.open[path]; ok {
-		return known.devices, nil
+	p, known := e.plugins.open[path]
+	if !known {
+		if err := checkFile(path); err != nil {
+			return nil, fail("plug-in provider", "%w", err)
+		}
+		before, err := e.devices()
+		if err != nil {
+			return nil, err.in("plug-in provider %s", path)
+		}
+		p = plugin{name: e.plugins.title(path), before: before}
+		if err := keepSignals(func() error { return e.register(p.name, path) }); err != nil {
+			return nil, err
+		}
+		if e.plugins.open == nil {
+			e.plugins.open = map[string]plugin{}
+		}
+		e.plugins.open[path] = p // before anything can fail: it cannot be registered twice
 	}
-	if err := checkFile(path); err != nil {
-		return nil, fail("plug-in provider", "%w", err)
+	if p.devices == nil {
+		after, err := e.devices()
+		if err != nil {
+			return nil, err.in("plug-in provider %s", path)
+		}
+		p.devices = slices.DeleteFunc(after, func(d *C.OrtEpDevice) bool { return slices.Contains(p.before, d) })
+		e.plugins.open[path] = p
 	}
-	before, err := e.devices()
-	if err != nil {
-		return nil, err.in("plug-in provider %s", path)
-	}
-	name := e.plugins.title(path)
-	if err := keepSignals(func() error { return e.register(name, path) }); err != nil {
-		return nil, err
-	}
-	after, err := e.devices()
-	if err != nil {
-		return nil, err.in("plug-in provider %s", path)
-	}
-	added := slices.DeleteFunc(after, func(d *C.OrtEpDevice) bool { return slices.Contains(before, d) })
-	if e.plugins.open == nil {
-		e.plugins.open = map[string]plugin{}
-	}
-	e.plugins.open[path] = plugin{name, added}
-	return added, nil
+	return p.devices, nil
 }
 
 // register opens the library itself first, for the loader's own words, and so that it stays in memory when the environment goes.
