@@ -20,11 +20,28 @@ type config struct {
 	alphas      []pattern
 }
 
-// pattern is a value for the modules whose name, or the end of it, matches.
+// pattern is a value for the modules whose name, or the end of it behind a dot, matches.
 type pattern struct {
-	source string
-	match  *regexp.Regexp
-	value  float64
+	source     string
+	expression *regexp.Regexp
+	name       string // in place of an expression, with dots for any one letter: what PEFT writes itself, one for each module
+	value      float64
+}
+
+func (p pattern) matches(module string) bool {
+	if p.expression != nil {
+		return p.expression.MatchString(module)
+	}
+	at := len(module) - len(p.name)
+	if at < 0 || at > 0 && module[at-1] != '.' {
+		return false
+	}
+	for i := range len(p.name) {
+		if c := p.name[i]; c != '.' && c != module[at+i] {
+			return false
+		}
+	}
+	return true
 }
 
 // parseConfig reads the file. Python's NaN and Infinity are no JSON, so no number is one of these.
@@ -147,7 +164,10 @@ func positive(what string, v any) (float64, error) {
 	return x, nil
 }
 
-const patternsMax = 1000
+const (
+	patternsMax        = 1000
+	expressionBytesMax = 1 << 10 // of all in a list, which are matched with thousands of names: bounds seconds
+)
 
 // patterns reads an object of regular expressions, each for a module's name or the end of it behind a dot.
 func (o *object) patterns(key string) (list []pattern, err error) {
@@ -162,13 +182,21 @@ func (o *object) patterns(key string) (list []pattern, err error) {
 	if len(inner.keys) > patternsMax {
 		return nil, fmt.Errorf("%q has %d patterns, expected at most %d", key, len(inner.keys), patternsMax)
 	}
+	expressions := 0
 	for _, source := range inner.keys {
 		p := pattern{source: shorten(source)}
-		if len(source) <= moduleBytesMax && !strings.Contains(source, "{") { // repetitions could be long to match
-			p.match, err = regexp.Compile(`^(?:.*\.)?(?:` + source + `)$`)
+		switch {
+		case len(source) <= moduleBytesMax && moduleName.MatchString(source):
+			p.name = source
+		case len(source) <= moduleBytesMax && !strings.Contains(source, "{"): // repetitions could be long to match
+			expressions += len(source)
+			p.expression, err = regexp.Compile(`^(?:.*\.)?(?:` + source + `)$`)
 		}
-		if p.match == nil {
+		if p.name == "" && p.expression == nil {
 			return nil, fmt.Errorf("%q has the pattern %q, which is no regular expression that is understood here", key, p.source)
+		}
+		if expressions > expressionBytesMax {
+			return nil, fmt.Errorf("%q has more than %d bytes of regular expressions; name modules in their place", key, expressionBytesMax)
 		}
 		if p.value, err = positive(key+"."+p.source, inner.values[source]); err != nil {
 			return nil, err
@@ -181,7 +209,7 @@ func (o *object) patterns(key string) (list []pattern, err error) {
 // of is the value of the first pattern that matches, or the one for all.
 func of(list []pattern, module string, value float64) float64 {
 	for _, p := range list {
-		if p.match.MatchString(module) {
+		if p.matches(module) {
 			return p.value
 		}
 	}

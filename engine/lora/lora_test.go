@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -248,10 +249,12 @@ func TestBadTensors(t *testing.T) {
 	})
 }
 
-func many(n int) string {
+func many(n int) string { return each(n, `"l%d":{}`) }
+
+func each(n int, format string) string {
 	entries := make([]string, n)
 	for i := range entries {
-		entries[i] = fmt.Sprintf(`"l%d":{}`, i)
+		entries[i] = fmt.Sprintf(format, i)
 	}
 	return strings.Join(entries, ",")
 }
@@ -308,6 +311,8 @@ func TestBadConfig(t *testing.T) {
 		{"rank pattern that disagrees", add(`"rank_pattern": {"l": 7}`), "says 7"},
 		{"rank pattern that is none", add(`"rank_pattern": {"(": 2}`), `the pattern "(", which is no regular expression`},
 		{"rank pattern with repetitions", add(`"rank_pattern": {"l{1,9}": 2}`), `the pattern "l{1,9}"`},
+		{"alpha patterns that could take minutes", add(`"alpha_pattern": {` + each(40, `".*.*.*.*.*.*.*.*.*.*.*.*q%d": 1`) + `}`),
+			`"alpha_pattern" has more than 1024 bytes of regular expressions`},
 		{"alpha pattern of 0", add(`"alpha_pattern": {"l": 0}`), `"alpha_pattern.l" is 0`},
 		{"a name that breaks the line", add(`"use_\n\u001b[2J": true`), "use_??[2J"},
 	} {
@@ -338,6 +343,29 @@ func TestScale(t *testing.T) {
 		a, err := Load(put(t, `{"peft_type": "LORA", "base_model_name_or_path": "a/b", `+test.more+"}", weights(header, make([]byte, 64))))
 		if err != nil || len(a.Modules) != 1 || a.Modules[0].Scale != test.want || a.Modules[0].Name != "model.layers.1.q" || a.Base != "a/b" {
 			t.Errorf("%s: %+v, %v, want the scale %v", test.name, a, err, test.want)
+		}
+	}
+}
+
+// A pattern that is a name matches as the regular expression that it is, and there may be one for each module.
+func TestNamesAsPatterns(t *testing.T) {
+	modules := []string{"q", "aq", "a.q", "a_q", "model.layers.1.q", "model.layers.11.q", "model_layers_1_q", "x.model.layers.1.q", "1.q", "q.1"}
+	for _, source := range []string{"q", "a.q", "layers.1.q", "model.layers.1.q", "1.q", "_q", "Q"} {
+		expression := pattern{expression: regexp.MustCompile(`^(?:.*\.)?(?:` + source + `)$`)}
+		for _, module := range modules {
+			if got, want := (pattern{name: source}).matches(module), expression.matches(module); got != want {
+				t.Errorf("%q matches %q: got %v, want %v", source, module, got, want)
+			}
+		}
+	}
+	config := `{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "rank_pattern": {` + each(500, `"model.layers.%d.mlp.down_proj": 3`) + `}}`
+	c, err := parseConfig([]byte(config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for module, want := range map[string]float64{"model.layers.499.mlp.down_proj": 3, "model.layers.500.mlp.down_proj": 2} {
+		if got := of(c.rankPattern, module, 2); got != want {
+			t.Errorf("%s: the rank %v, want %v", module, got, want)
 		}
 	}
 }
