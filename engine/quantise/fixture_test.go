@@ -181,6 +181,16 @@ func (w written) find(t testing.TB, op string) *onnx.Node {
 	return found
 }
 
+// products are the nodes MatMulNBits.
+func (w written) products() (list []*onnx.Node) {
+	for i := range w.Graph.Nodes {
+		if w.Graph.Nodes[i].Op == "MatMulNBits" {
+			list = append(list, &w.Graph.Nodes[i])
+		}
+	}
+	return list
+}
+
 // matrix is what a MatMulNBits node's weights stand for, (N, K).
 func (w written) matrix(t testing.TB, n *onnx.Node) []float32 {
 	t.Helper()

@@ -66,17 +66,32 @@ const removed = ".removed"
 // hold makes a folder to work in. It is locked until free is called, or the process ends in whatever way.
 func hold(parent, name string) (dir string, free func(), err error) {
 	dir = filepath.Join(parent, fmt.Sprintf(".%s.%d%s", name, os.Getpid(), unfinished))
-	if err = os.Mkdir(dir, 0o777); err != nil {
-		return "", nil, err
+	for {
+		if err = os.Mkdir(dir, 0o777); err != nil {
+			return "", nil, err
+		}
+		f, err := os.Open(dir)
+		if errors.Is(err, fs.ErrNotExist) { // a Sweep came before the lock
+			continue
+		}
+		if err != nil {
+			return "", nil, errors.Join(err, os.RemoveAll(dir))
+		}
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil { // a Sweep may look at it just now
+			return "", nil, errors.Join(err, f.Close(), os.RemoveAll(dir))
+		}
+		if lies(f, dir) {
+			return dir, func() { _ = f.Close() }, nil
+		}
+		_ = f.Close()
 	}
-	f, err := os.Open(dir)
-	if err == nil {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	}
-	if err != nil {
-		return "", nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	return dir, func() { _ = f.Close() }, nil
+}
+
+// lies says whether an open folder is still the one at that path.
+func lies(f *os.File, dir string) bool {
+	opened, err := f.Stat()
+	there, thereErr := os.Stat(dir)
+	return err == nil && thereErr == nil && os.SameFile(opened, there)
 }
 
 // Sweep removes what a Write, or the removal of a model, left behind in a folder of models that was ended without a chance to clean up. What is being written stays. With
@@ -95,7 +110,7 @@ func Sweep(parent string, dry bool) (bytes int64, err error) {
 		if openErr != nil {
 			continue
 		}
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil && lies(f, dir) {
 			bytes += held(dir)
 			if !dry {
 				err = errors.Join(err, os.RemoveAll(dir))

@@ -28,7 +28,9 @@ func (p *Plan) index() {
 			p.maker[out] = i
 		}
 		if a := n.Attribute("value"); n.Op == "Constant" && n.Domain == "" && a != nil && a.Tensor != nil && len(n.Outputs) == 1 {
-			p.old[n.Outputs[0]] = a.Tensor
+			t := *a.Tensor
+			t.Name = n.Outputs[0] // its own name is often empty, or the same in many nodes
+			p.old[t.Name] = &t
 		}
 	}
 	p.count()
@@ -169,9 +171,6 @@ func (p *Plan) matrixOf(n *onnx.Node) *matrix {
 		p.keep(t.Name, "its values are not stored as raw data")
 		return nil
 	}
-	if m.name == "" { // the value of a Constant node
-		m.name = n.Inputs[1]
-	}
 	m.rows, m.columns = int(outputs), int(inputs)
 	return m
 }
@@ -196,13 +195,7 @@ func (p *Plan) add(m *matrix) *matrix {
 		return there
 	}
 	p.made[key] = m
-	name := func(kind string) string {
-		s := m.name + kind
-		for p.isTaken(s) {
-			s += "_"
-		}
-		return s
-	}
+	name := func(kind string) string { return p.fresh(m.name + kind) }
 	blocks := int64((m.columns + Block - 1) / Block)
 	rows := int64(m.rows)
 	m.codes = &onnx.Tensor{Name: name(fmt.Sprintf("_Q%d", m.bits)), Type: onnx.Uint8, Dims: []int64{rows, blocks, Block * int64(m.bits) / 8}}
@@ -214,10 +207,19 @@ func (p *Plan) add(m *matrix) *matrix {
 	return m
 }
 
-// isTaken says whether the graph has a tensor of that name already.
+// fresh is the name for a new tensor, with something behind it if another tensor has that name.
+func (p *Plan) fresh(name string) string {
+	for p.isTaken(name) {
+		name += "_"
+	}
+	p.taken[name] = true
+	return name
+}
+
+// isTaken says whether a tensor has that name already, of the graph or made here.
 func (p *Plan) isTaken(name string) bool {
 	_, made := p.maker[name]
-	return made || p.old[name] != nil || slices.ContainsFunc(p.graph.Graph.Inputs, func(v onnx.Value) bool { return v.Name == name })
+	return made || p.taken[name] || p.old[name] != nil || slices.ContainsFunc(p.graph.Graph.Inputs, func(v onnx.Value) bool { return v.Name == name })
 }
 
 // product is what stands in for a node: the product with codes, and the addition of a Gemm.
@@ -231,7 +233,7 @@ func (p *Plan) product(n *onnx.Node, m *matrix) []onnx.Node {
 	if n.Op != "Gemm" || len(n.Inputs) < 3 || n.Inputs[2] == "" {
 		return []onnx.Node{q}
 	}
-	q.Outputs = []string{n.Outputs[0] + "_product"}
+	q.Outputs = []string{p.fresh(n.Outputs[0] + "_product")}
 	return []onnx.Node{q, {Name: n.Name + "_bias", Op: "Add", Inputs: []string{q.Outputs[0], n.Inputs[2]}, Outputs: n.Outputs}}
 }
 

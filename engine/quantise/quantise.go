@@ -1,7 +1,8 @@
 // Package quantise writes a copy of a model whose matrices are int4: MatMulNBits in blocks of 32 with one scale each, the language head
 // and the embedding in int8. The source stays as it is, and the copy is a plain ONNX model that any runtime with these operators runs.
 //
-// New reads the graph alone and says what would come out; Write reads the weights, piece by piece, and never holds more than some 16 MB for each core.
+// New reads the graph alone and says what would come out; Write reads the weights, piece by piece, and holds some 16 MB for each core, or
+// the weights of one output where these are more.
 package quantise
 
 import (
@@ -40,6 +41,7 @@ type Plan struct {
 	maker   map[string]int          // node that makes a tensor
 	readers map[string]int          // how often it is read
 	made    map[string]*matrix      // by source tensor, direction and bits
+	taken   map[string]bool         // names of new tensors
 	pieces  []piece                 // of the data file
 	head    *matrix
 
@@ -70,7 +72,7 @@ func New(files model.Files) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Source: spec, graph: graph, tensors: tensors, made: map[string]*matrix{}, free: sys.ReadDisk}
+	p := &Plan{Source: spec, graph: graph, tensors: tensors, made: map[string]*matrix{}, taken: map[string]bool{}, free: sys.ReadDisk}
 	if err := p.plan(); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}

@@ -6,8 +6,10 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/shammah/shammah-engine/internal/onnx"
@@ -93,12 +95,7 @@ func TestMatricesInEveryForm(t *testing.T) {
 			g := decoder()
 			test.change(&g)
 			_, got := convert(t, folder(t, g))
-			var found []*onnx.Node
-			for i := range got.Graph.Nodes {
-				if got.Graph.Nodes[i].Op == "MatMulNBits" {
-					found = append(found, &got.Graph.Nodes[i])
-				}
-			}
+			found := got.products()
 			if len(found) != test.nodes+1 {
 				t.Fatalf("got %d products, want %d", len(found), test.nodes+1)
 			}
@@ -117,6 +114,105 @@ func TestMatricesInEveryForm(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Constant nodes may give their tensors one name; what they hold is told apart all the same.
+func TestConstantsOfOneName(t *testing.T) {
+	g := decoder()
+	first, second := tensor("value", weights(6, hidden, hidden), hidden, hidden), tensor("value", weights(7, hidden, hidden), hidden, hidden)
+	g.Tensors = g.Tensors[:1]
+	g.Nodes = slices.Replace(g.Nodes, 1, 2,
+		node("Constant", nil, "w", map[string]any{"value": first}), node("MatMul", []string{"x", "w"}, "z", nil),
+		node("Constant", nil, "w2", map[string]any{"value": second}), node("MatMul", []string{"z", "w2"}, "y", nil))
+	_, got := convert(t, folder(t, g))
+	for i, want := range []onnxtest.Tensor{first, second} {
+		if e := off(got.matrix(t, got.products()[i]), turned(numbers(want), hidden)); e > off4 {
+			t.Errorf("matrix %d is off by %g, at most %g was expected", i, e, off4)
+		}
+	}
+	// The embedding and the head, of the same shape and name and other numbers, are two as well.
+	table, head := tensor("value", weights(8, vocab, hidden), vocab, hidden), tensor("value", weights(9, vocab, hidden), vocab, hidden)
+	g = decoder()
+	g.Tensors = g.Tensors[1:]
+	g.Nodes[2].Inputs[0] = "h"
+	g.Nodes = append([]onnxtest.Node{node("Constant", nil, "embed", map[string]any{"value": table}), node("Constant", nil, "h", map[string]any{"value": head})}, g.Nodes...)
+	if p, _ := convert(t, folder(t, g)); p.Shared {
+		t.Error("the embedding has the codes of another head")
+	}
+}
+
+// Names of new tensors are new also where one matrix becomes several.
+func TestNamesAreNew(t *testing.T) {
+	square := func() onnxtest.Graph {
+		g := decoder()
+		g.Nodes = slices.Replace(g.Nodes, 1, 2, node("MatMul", []string{"x", "w"}, "z", nil), node("Transpose", []string{"w"}, "t", nil), node("MatMul", []string{"z", "t"}, "y", nil))
+		return g
+	}
+	hiddenHead := func() onnxtest.Graph { // behind an operation that the search for it does not know
+		g := decoder()
+		g.Nodes[3].Outputs[0] = "l"
+		g.Nodes = append(g.Nodes, node("Neg", []string{"l"}, "logits", nil))
+		return g
+	}
+	for name, g := range map[string]onnxtest.Graph{"both ways": square(), "a tied head that is not recognised": hiddenHead()} {
+		_, got := convert(t, folder(t, g))
+		if len(got.byName) != len(got.Graph.Initializers) {
+			t.Errorf("%s: %d tensors have %d names", name, len(got.Graph.Initializers), len(got.byName))
+		}
+	}
+}
+
+// What a core holds is bounded, however wide a matrix is.
+func TestCuts(t *testing.T) {
+	for _, m := range []matrix{{rows: 1000, columns: 32}, {rows: 3000, columns: 4096}, {rows: 300, columns: 1 << 20}, {rows: 3, columns: sizeMax}} {
+		for _, m.byInput = range []bool{false, true} {
+			at := 0
+			for _, c := range m.cuts() {
+				if c.from != at || c.to <= c.from || c.to-c.from > 1 && (c.to-c.from)*m.columns*4 > 4*pieceBytes {
+					t.Errorf("(%d, %d), by input %v: the cut %+v follows %d", m.rows, m.columns, m.byInput, c, at)
+				}
+				at = c.to
+			}
+			if at != m.rows {
+				t.Errorf("(%d, %d), by input %v: %d rows are in no cut", m.rows, m.columns, m.byInput, m.rows-at)
+			}
+		}
+	}
+}
+
+// Whoever sweeps beside it takes nothing from a Write that begins.
+func TestHoldBesideSweep(t *testing.T) {
+	parent, done := t.TempDir(), make(chan struct{})
+	var group sync.WaitGroup
+	for range 2 {
+		group.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					_, _ = Sweep(parent, false)
+				}
+			}
+		})
+	}
+	for i := range 300 {
+		dir, free, err := hold(parent, "new")
+		if err != nil {
+			t.Errorf("time %d: %v", i, err)
+			break
+		}
+		for range 3 {
+			if _, err = os.Stat(dir); err != nil {
+				t.Errorf("time %d: what is held was swept: %v", i, err)
+			}
+			runtime.Gosched()
+		}
+		_ = os.RemoveAll(dir)
+		free()
+	}
+	close(done)
+	group.Wait()
 }
 
 // Some exports write a tied head as a matrix of its own; one with other numbers is another.

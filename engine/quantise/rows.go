@@ -23,7 +23,7 @@ type cut struct{ from, to int }
 func (m *matrix) cuts() []cut {
 	each := max(1, pieceBytes/(4*m.columns))
 	if m.byInput { // a piece of every stored row is read: let it be as long as a page where that is not too much
-		each = min(max(64, 4*each), 1024)
+		each = max(1, min(4*pieceBytes/(4*m.columns), 1024))
 	}
 	var list []cut
 	for at := 0; at < m.rows; at += each {

@@ -50,10 +50,10 @@ func (p *Plan) table() error {
 // look puts a lookup in codes in the place of node i. The product has them as (outputs, blocks, bytes), the lookup as (outputs, bytes).
 func (p *Plan) look(i int, m *matrix) {
 	n := &p.graph.Graph.Nodes[i]
-	shape := onnx.Tensor{Name: m.codes.Name + "_shape", Type: onnx.Int64, Dims: []int64{2}, Data: make([]byte, 16)}
+	shape := onnx.Tensor{Name: p.fresh(m.codes.Name + "_shape"), Type: onnx.Int64, Dims: []int64{2}, Data: make([]byte, 16)}
 	put64(shape.Data, uint64(m.rows))
 	put64(shape.Data[8:], uint64(m.columns*m.bits/8))
-	flat := m.codes.Name + "_rows"
+	flat := p.fresh(m.codes.Name + "_rows")
 	p.graph.Graph.Initializers = append(p.graph.Graph.Initializers, shape)
 	lookup := onnx.Node{Name: n.Name, Op: "GatherBlockQuantized", Domain: microsoft, Inputs: []string{flat, n.Inputs[1], m.scales.Name}, Outputs: n.Outputs,
 		Attributes: []onnx.Attribute{{Name: "bits", Int: int64(m.bits)}, {Name: "block_size", Int: Block}, {Name: "gather_axis"}, {Name: "quantize_axis", Int: 1}}}
@@ -71,7 +71,7 @@ func (p *Plan) isHead(m *matrix) (bool, error) {
 	if h == nil || h.rows != m.rows || h.columns != m.columns {
 		return false, nil
 	}
-	if h.from.Name == m.from.Name && h.from.Name != "" {
+	if h.from.Name == m.from.Name {
 		return !h.byInput, nil
 	}
 	if h.from.Type != m.from.Type {

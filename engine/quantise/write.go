@@ -58,7 +58,10 @@ func (p *Plan) Write(ctx context.Context, dir string, o Origin, progress func(do
 	} else if err != nil {
 		return failed(dir, err)
 	}
-	return syncDir(parent)
+	if err := syncDir(parent); err != nil {
+		return fmt.Errorf("quantise: write %s: it is there and whole, but a power failure now could lose it: %w", dir, err)
+	}
+	return nil
 }
 
 func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
