@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/shammah/shammah-engine/engine/kv"
 	"github.com/shammah/shammah-engine/ort"
@@ -11,7 +12,7 @@ import (
 // deviceOf is the memory that the providers compute in, as the runtime names it; without a name it is this process's own.
 func deviceOf(providers []ort.Provider) (d ort.Device, err error) {
 	for _, p := range providers {
-		if p.Plugin != "" || short(p.Name) != "CUDA" {
+		if p.Plugin != "" || !strings.EqualFold(short(p.Name), "CUDA") {
 			continue
 		}
 		d.Name = "Cuda"

@@ -71,6 +71,7 @@ func TestDeviceOf(t *testing.T) {
 		{"CoreML", []ort.Provider{{Name: "CoreMLExecutionProvider"}}, ort.Device{}, false},
 		{"the first GPU", cuda(""), ort.Device{Name: "Cuda"}, false},
 		{"the third GPU", cuda("2"), ort.Device{Name: "Cuda", ID: 2}, false},
+		{"in small letters", []ort.Provider{{Name: "cuda"}}, ort.Device{Name: "Cuda"}, false},
 		{"no number", cuda("two"), ort.Device{}, true},
 		{"a plug-in of that name", []ort.Provider{{Name: "CUDA", Plugin: "lib.so"}}, ort.Device{}, false},
 	} {
