@@ -60,9 +60,9 @@ func (t *trial) next(left, chunk int) int {
 	}
 	t.step, t.began = max(t.step, 0), t.now()
 	if halves[t.step] {
-		return t.chunk / 2
+		return min(left, t.chunk/2)
 	}
-	return t.chunk
+	return min(left, t.chunk)
 }
 
 // ran notes that the run is over, and gives the trial that goes on.

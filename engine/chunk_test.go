@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -51,6 +52,34 @@ func TestChunkTrial(t *testing.T) {
 		if found, ok := recallChunk(file); chunk != c.want || !ok || found != c.want {
 			t.Errorf("%s: chose %d and remembered %d, %v; want %d", c.name, chunk, found, ok, c.want)
 		}
+	}
+}
+
+// A trial that is left between two runs begins anew with the next prompt that is long enough.
+func TestChunkTrialIsLeft(t *testing.T) {
+	m := openFixture(t, "b-int4", Options{Threads: 1, Chunk: 8, Context: 128})
+	ctx, cancel := context.WithCancel(t.Context())
+	reads := 0
+	tr := &trial{chunk: 8, step: -1, chosen: func(int) {}, now: func() time.Time {
+		if reads++; reads == 2 { // the first run is over
+			cancel()
+		}
+		return time.Unix(int64(reads), 0)
+	}}
+	m.runner.trial = tr
+	if _, err := m.runner.Feed(ctx, make([]int32, 40)); !errors.Is(err, context.Canceled) || len(m.runner.Held()) != 8 {
+		t.Fatalf("got %v after %d tokens, want it cancelled after 8", err, len(m.runner.Held()))
+	}
+	if tr.step >= 0 || tr.whole != 0 {
+		t.Errorf("the trial goes on at step %d", tr.step)
+	}
+	tr.step = 5
+	if n := tr.next(3, 8); n != 3 {
+		t.Errorf("of 3 tokens %d are to be read", n)
+	}
+	tr.step = -1
+	if _, err := m.runner.Feed(t.Context(), []int32{1, 2, 3}); err != nil || len(m.runner.Held()) != 11 {
+		t.Errorf("then: %d tokens, %v; want 11", len(m.runner.Held()), err)
 	}
 }
 

@@ -226,6 +226,7 @@ func (r *runner) Feed(ctx context.Context, ids []int32) (sample.Logits, error) {
 	}
 	for len(ids) > 0 {
 		if err := ctx.Err(); err != nil {
+			r.trial = r.trial.ran(err)
 			return sample.Logits{}, err
 		}
 		n := r.trial.next(len(ids), r.chunk)
