@@ -10,6 +10,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/shammah/shammah-engine/cpu"
@@ -35,6 +36,7 @@ type places struct {
 	graph   *cpu.Graph
 	modules *derive.Modules
 	used    []adapted // what the graph was told last
+	unknown bool      // the graph could not be told, and may have kept what it was told before
 	mu      sync.Mutex
 	loaded  map[string]*adapter // nil once the model is closed
 }
@@ -43,8 +45,9 @@ type places struct {
 type adapter struct {
 	packed *cpu.Adapter
 	memory *ort.Buffer
-	uses   int // of requests, and one as long as it is loaded
-	print  string
+	uses   int    // of requests, and one as long as it is loaded
+	where  string // which outputs of which targets it is for
+	print  string // of that and the memory, "" until it is asked for
 }
 
 // adapted is what one sequence computes with, in the order in which it is added: that of their names.
@@ -88,7 +91,7 @@ func (m *Model) loadAdapter(name string, a *lora.Adapter) error {
 	if err != nil {
 		return err
 	}
-	made := &adapter{uses: 1}
+	made := &adapter{uses: 1, where: where(list)}
 	if made.memory, err = m.env.NewHugeBuffer(bytes); err != nil {
 		return err
 	}
@@ -133,6 +136,15 @@ func (p *places) additions(a *lora.Adapter) (list []cpu.Addition, err error) {
 	return list, nil
 }
 
+// where says what a list adds to, which its packed numbers do not.
+func where(list []cpu.Addition) string {
+	var s strings.Builder
+	for _, x := range list {
+		fmt.Fprintln(&s, x.Target, x.First, x.Outputs, x.Inputs, x.Rank)
+	}
+	return s.String()
+}
+
 // free says whether a name may be given.
 func (p *places) free(name string) error {
 	p.mu.Lock()
@@ -157,6 +169,9 @@ func (m *Model) RemoveAdapter(name string) error {
 	}
 	m.places.mu.Lock()
 	defer m.places.mu.Unlock()
+	if m.places.loaded == nil {
+		return fmt.Errorf("engine: remove adapter %q: %w", name, ErrClosed)
+	}
 	a := m.places.loaded[name]
 	if a == nil {
 		return fmt.Errorf("engine: remove adapter %q: %w: %s", name, ErrNoAdapter, m.places.names())
@@ -204,6 +219,9 @@ func (m *Model) adapted(uses []AdapterUse) (set adapted, done func(), err error)
 	uses = slices.SortedFunc(slices.Values(uses), func(a, b AdapterUse) int { return cmp.Compare(a.Name, b.Name) })
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.loaded == nil {
+		return nil, nil, ErrClosed
+	}
 	for i, u := range uses {
 		a := p.loaded[u.Name]
 		switch scale := float64(u.Scale); {
@@ -234,7 +252,7 @@ func (m *Model) adapted(uses []AdapterUse) (set adapted, done func(), err error)
 // use tells the graph what the rows of the next runs compute with; none for all where there are no rows. Adapters that the graph was told
 // of before may be gone by now: it looks at none of them before a run.
 func (p *places) use(rows []adapted) error {
-	if p == nil || slices.EqualFunc(p.used, rows, adapted.same) {
+	if p == nil || !p.unknown && slices.EqualFunc(p.used, rows, adapted.same) {
 		return nil
 	}
 	lists := make([][]cpu.Use, len(rows))
@@ -246,8 +264,8 @@ func (p *places) use(rows []adapted) error {
 	if !slices.ContainsFunc(rows, func(row adapted) bool { return !row.same(rows[0]) }) {
 		lists = lists[:min(len(lists), 1)]
 	}
-	if err := p.graph.Use(lists...); err != nil {
-		p.used = nil
+	err := p.graph.Use(lists...)
+	if p.unknown = err != nil; p.unknown {
 		return fmt.Errorf("engine: %w", err)
 	}
 	p.used = slices.Clone(rows)
@@ -256,7 +274,7 @@ func (p *places) use(rows []adapted) error {
 
 // printed names what keys and values were computed with: the adapters' content and scales, "" without any. It fails where one of them is gone.
 func (p *places) printed(rows []adapted) (string, error) {
-	if len(rows) == 0 {
+	if len(rows) == 0 || len(rows[0]) == 0 {
 		return "", nil
 	}
 	p.mu.Lock()
@@ -267,8 +285,10 @@ func (p *places) printed(rows []adapted) (string, error) {
 			return "", errors.New("an adapter that they were computed with was removed")
 		}
 		if a.print == "" {
-			sum := sha256.Sum256(a.memory.Bytes())
-			a.print = hex.EncodeToString(sum[:])
+			h := sha256.New()
+			fmt.Fprintln(h, a.where)
+			h.Write(a.memory.Bytes())
+			a.print = hex.EncodeToString(h.Sum(nil))
 		}
 		fmt.Fprintln(h, a.print, a.scale)
 	}

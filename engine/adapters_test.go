@@ -72,10 +72,7 @@ func logitsWith(t testing.TB, m *Model, uses ...AdapterUse) [][]float32 {
 		t.Fatal(err)
 	}
 	defer done()
-	if err := m.runner.adapt(set); err != nil {
-		t.Fatal(err)
-	}
-	rows, err := m.probe()
+	rows, err := m.probe(set)
 	if err != nil {
 		t.Fatal(err)
 	}

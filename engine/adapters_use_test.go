@@ -143,8 +143,67 @@ func TestAdaptersComeAndGo(t *testing.T) {
 	if err := m.LoadAdapter("late", a); !errors.Is(err, ErrClosed) {
 		t.Errorf("after Close: got %v, want ErrClosed", err)
 	}
+	if err := m.RemoveAdapter("stays"); !errors.Is(err, ErrClosed) {
+		t.Errorf("removed after Close: got %v, want ErrClosed", err)
+	}
+	if _, _, err := result(t.Context(), m, request(AdapterUse{"stays", 1})); !errors.Is(err, ErrClosed) {
+		t.Errorf("asked after Close: got %v, want ErrClosed", err)
+	}
 	if after := ort.Live(); after != before {
 		t.Errorf("live handles before %+v, after %+v", before, after)
+	}
+}
+
+// A graph that could not be told of adapters, for want of memory, is told again.
+func TestAdaptersAfterAFailedUse(t *testing.T) {
+	m := openFixture(t, "b-int4", Options{})
+	load(t, m, "a", randomAdapter(t, m, 4, 0.5, 1, allModules(2)...))
+	plain, with := logitsWith(t, m), logitsWith(t, m, AdapterUse{"a", 1})
+	m.places.used, m.places.unknown = nil, true
+	if got := logitsWith(t, m); !sameRows(got, plain) || sameRows(got, with) {
+		t.Error("it computes with what it was told before")
+	}
+	if m.places.unknown {
+		t.Error("what it was told is still not known")
+	}
+}
+
+// A draft guesses without the adapters of its own last request, which may be gone by now.
+func TestDraftForgetsItsAdapters(t *testing.T) {
+	d := openFixture(t, "b-int4", Options{Threads: 1})
+	m := openFixture(t, "b-int4", Options{Threads: 1, Draft: d})
+	q := Request{Tokens: readGolden(t).Prompts[1], MaxTokens: 24, IgnoreEnd: true}
+	want, stats, err := result(t.Context(), m, q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	load(t, d, "a", randomAdapter(t, d, 4, 2, 1, allModules(2)...))
+	own := q
+	own.Adapters = []AdapterUse{{"a", 1}}
+	tokens(t, d, own)
+	if err := d.RemoveAdapter("a"); err != nil {
+		t.Fatal(err)
+	}
+	got, again, err := result(t.Context(), m, q)
+	if err != nil || !slices.Equal(got, want) || again.Accepted != stats.Accepted || stats.Accepted == 0 {
+		t.Errorf("got %v with %d guesses right, %v; want %v with %d", got, again.Accepted, err, want, stats.Accepted)
+	}
+	if len(d.runner.adapters) > 0 {
+		t.Error("the draft still has the adapter that was removed")
+	}
+}
+
+// The probe is of the model itself, whatever the last request computed with.
+func TestProbeWithoutAdapters(t *testing.T) {
+	m := openFixture(t, "b-int4", Options{Threads: 1})
+	want, err := m.probe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	load(t, m, "a", randomAdapter(t, m, 4, 0.5, 1, allModules(2)...))
+	tokens(t, m, Request{Tokens: []int32{1, 2}, MaxTokens: 2, IgnoreEnd: true, Adapters: []AdapterUse{{"a", 1}}})
+	if got, err := m.probe(); err != nil || !sameRows(got, want) {
+		t.Errorf("it is computed with an adapter (%v)", err)
 	}
 }
 

@@ -71,13 +71,13 @@ func graphPrint(files model.Files) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// savedKey is the key of what the model computes.
-func (m *Model) savedKey() (savedKey, error) {
+// savedKey is the key of what the model computes with these adapters.
+func (m *Model) savedKey(rows []adapted) (savedKey, error) {
 	identity, err := m.named()
 	if err != nil {
 		return savedKey{}, err
 	}
-	adapters, err := m.places.printed(m.runner.adapters)
+	adapters, err := m.places.printed(rows)
 	if err != nil {
 		return savedKey{}, fmt.Errorf("engine: name what keys and values were computed with: %w", err)
 	}
@@ -115,7 +115,7 @@ func (m *Model) Save(ctx context.Context, w io.Writer, prompt []int32) (tokens i
 	if m.cache == nil || len(held) == 0 {
 		return 0, nil
 	}
-	key, err := m.savedKey()
+	key, err := m.savedKey(m.runner.adapters)
 	if err != nil {
 		return 0, err
 	}
@@ -143,15 +143,20 @@ func (m *Model) Save(ctx context.Context, w io.Writer, prompt []int32) (tokens i
 	return len(held), nil
 }
 
-// Restore takes up what Save wrote, in place of what the model holds: a request that begins with these tokens does not compute them again.
-// What is damaged, or was saved by a model that computes anything else, is refused, and the model stays usable: it then computes all tokens.
-func (m *Model) Restore(ctx context.Context, r io.Reader) (tokens int, err error) {
+// Restore takes up what Save wrote, in place of what the model holds: a request that begins with these tokens, and names the same adapters,
+// does not compute them again. What is damaged, or was saved by a model that computes anything else, is refused, and the model stays usable: it then computes all tokens.
+func (m *Model) Restore(ctx context.Context, r io.Reader, adapters ...AdapterUse) (tokens int, err error) {
+	set, drop, err := m.adapted(adapters)
+	if err != nil {
+		return 0, err
+	}
+	defer drop()
 	_, release, err := m.take(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer release()
-	if tokens, err = m.restore(r); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if tokens, err = m.restore(r, set); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		err = errors.New("it is cut short")
 	}
 	if err != nil {
@@ -160,14 +165,14 @@ func (m *Model) Restore(ctx context.Context, r io.Reader) (tokens int, err error
 	return tokens, nil
 }
 
-func (m *Model) restore(r io.Reader) (int, error) {
+func (m *Model) restore(r io.Reader, set adapted) (int, error) {
 	sum := sha256.New()
 	all := io.TeeReader(r, sum)
 	h, err := readSavedHeader(all)
 	if err != nil {
 		return 0, err
 	}
-	if err := m.accepts(h); err != nil {
+	if err := m.accepts(h, set); err != nil {
 		return 0, err
 	}
 	ids := make([]int32, h.Tokens) // at most the context
@@ -177,7 +182,7 @@ func (m *Model) restore(r io.Reader) (int, error) {
 	if err := m.checkIDs(ids); err != nil {
 		return 0, errors.New("it is damaged: it has tokens that the model does not know")
 	}
-	if err := m.runner.Keep(0); err != nil {
+	if err := errors.Join(m.runner.adapt(set), m.runner.Keep(0)); err != nil {
 		return 0, err
 	}
 	if err := m.cache.ReadTokens(all, len(ids)); err != nil {
@@ -221,11 +226,11 @@ func readSavedHeader(r io.Reader) (h savedHeader, err error) {
 }
 
 // accepts says why the model cannot use what a header announces.
-func (m *Model) accepts(h savedHeader) error {
+func (m *Model) accepts(h savedHeader, set adapted) error {
 	if m.cache == nil {
 		return fmt.Errorf("%s has no cache", m.spec.Name)
 	}
-	key, err := m.savedKey()
+	key, err := m.savedKey([]adapted{set})
 	switch {
 	case err != nil:
 		return err
@@ -234,7 +239,7 @@ func (m *Model) accepts(h savedHeader) error {
 	case h.Model != m.spec.Name:
 		return fmt.Errorf("it was saved with %.100q, this is %s", h.Model, m.spec.Name)
 	case h.Adapter != key.Adapter:
-		return fmt.Errorf("it was saved with other adapters than the model computes with now")
+		return fmt.Errorf("it was saved with other adapters than it is restored with")
 	case h.Layout != key.Layout:
 		return fmt.Errorf("it was saved as %.200q, expected %q", h.Layout, key.Layout)
 	case h.Identity != key.Identity:

@@ -332,24 +332,31 @@ func TestSavedCacheKnowsItsAdapters(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		moved := randomAdapter(t, m, 4, 0.5, 0, "model.layers.0.self_attn.q_proj") // the numbers of x, elsewhere
+		moved.Modules[0].Name = "model.layers.1.self_attn.q_proj"
+		load(t, m, "moved", moved)
 		return m
 	}
 	request := func(uses ...AdapterUse) Request {
 		return Request{Tokens: readGolden(t).Prompts[1], MaxTokens: 4, IgnoreEnd: true, Adapters: uses}
 	}
-	one, two := open(), open()
+	one := open()
 	tokens(t, one, request(AdapterUse{"x", 1}))
 	data, n := saved(t, one, nil)
 	for _, c := range []struct {
 		uses []AdapterUse
-		good bool
+		want string // in the error, "" none
 	}{
-		{nil, false}, {[]AdapterUse{{"y", 1}}, false}, {[]AdapterUse{{"x", 0.5}}, false}, {[]AdapterUse{{"x", 1}, {"y", 1}}, false}, {[]AdapterUse{{"x", 1}}, true},
+		{nil, "other adapters"}, {[]AdapterUse{{"y", 1}}, "other adapters"}, {[]AdapterUse{{"x", 0.5}}, "other adapters"}, {[]AdapterUse{{"x", 1}, {"y", 1}}, "other adapters"},
+		{[]AdapterUse{{"moved", 1}}, "other adapters"}, {[]AdapterUse{{"z", 1}}, "no such adapter"}, {[]AdapterUse{{"x", 1}}, ""},
 	} {
-		tokens(t, two, request(c.uses...))
-		got, err := two.Restore(t.Context(), bytes.NewReader(data))
-		if c.good != (err == nil) || c.good && got != n || !c.good && !strings.Contains(err.Error(), "other adapters") {
-			t.Errorf("with %v: restored %d tokens of %d, %v", c.uses, got, n, err)
+		two := open() // as in another process: nothing was asked yet
+		got, err := two.Restore(t.Context(), bytes.NewReader(data), c.uses...)
+		if c.want == "" && (err != nil || got != n) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("with %v: restored %d tokens of %d, %v; want an error with %q", c.uses, got, n, err, c.want)
+		}
+		if _, stats, err := result(t.Context(), two, request(AdapterUse{"x", 1})); err != nil || c.want == "" != (stats.Reused > 0) {
+			t.Errorf("with %v: the next request reused %d tokens, %v", c.uses, stats.Reused, err)
 		}
 	}
 	if err := one.RemoveAdapter("x"); err != nil {
@@ -357,5 +364,11 @@ func TestSavedCacheKnowsItsAdapters(t *testing.T) {
 	}
 	if _, err := one.Save(t.Context(), io.Discard, nil); err == nil || !strings.Contains(err.Error(), "was removed") {
 		t.Errorf("saved what a removed adapter computed: %v", err)
+	}
+	two := open()
+	tokens(t, two, request())
+	data, n = saved(t, two, nil)
+	if got, err := one.Restore(t.Context(), bytes.NewReader(data)); err != nil || got != n { // its last request used the one that is gone
+		t.Errorf("without adapters: restored %d tokens of %d, %v", got, n, err)
 	}
 }

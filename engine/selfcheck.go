@@ -51,15 +51,15 @@ func (a Agreement) String() string {
 	return fmt.Sprintf("cosine %.5f, error %.3f, largest difference %.2f of the deviation, same best token: %v", a.Cosine, a.Error, a.Largest, a.TopSame)
 }
 
-// probe computes the logits that are compared, a row for each of checkLengths.
-func (m *Model) probe() ([][]float32, error) {
+// probe computes the logits that are compared, a row for each of checkLengths: those of the model itself, or with adapters.
+func (m *Model) probe(adapters ...adapted) ([][]float32, error) {
 	cancel, release, err := m.take(context.Background())
 	if err != nil {
 		return nil, err
 	}
 	defer release()
 	m.runner.cancel = cancel
-	if err := m.runner.Keep(0); err != nil {
+	if err := errors.Join(m.runner.adapt(adapters...), m.runner.Keep(0)); err != nil {
 		return nil, err
 	}
 	defer m.runner.Keep(0)

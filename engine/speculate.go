@@ -74,6 +74,10 @@ func (m *Model) proposers(ctx context.Context, q Request) (list []decode.Propose
 		return nil, nil, err
 	}
 	m.draft.runner.cancel = cancel
+	if err := m.draft.runner.adapt(); err != nil { // whatever its own last request computed with, which may be gone
+		release()
+		return nil, nil, err
+	}
 	greedy := sample.New(sample.Params{}, m.draft.spec.Vocab, kernels())
 	return append(list, decode.NewDraft(m.draft.runner, greedy, m.spec.Vocab)), release, nil
 }

@@ -106,15 +106,15 @@ func saveCache(ctx context.Context, m *engine.Model, messages []chat.Message, w 
 	return err
 }
 
-// restoreCache takes up what the session at path has for m. The error says why all will be computed again.
-func restoreCache(ctx context.Context, m *engine.Model, path string) error {
+// restoreCache takes up what the session at path has for m with adapters. The error says why all will be computed again.
+func restoreCache(ctx context.Context, m *engine.Model, path string, uses []engine.AdapterUse) error {
 	r, err := session.Cache(path)
 	if errors.Is(err, io.EOF) {
 		return nil // it has nothing but what was said
 	}
 	if err == nil {
 		defer r.Close()
-		_, err = m.Restore(ctx, r)
+		_, err = m.Restore(ctx, r, uses...)
 	}
 	if err != nil {
 		return fmt.Errorf("what was computed for %s cannot be used, it is computed again: %w", path, err)
@@ -128,7 +128,7 @@ func (j *job) goOn(ctx context.Context, prompt string) error {
 	said.System = j.system
 	if len(said.Turns) > 0 {
 		fmt.Fprintln(j.log, j.kept.tell())
-		if err := restoreCache(ctx, j.model, j.kept.path); err != nil {
+		if err := restoreCache(ctx, j.model, j.kept.path, j.request.Adapters); err != nil {
 			fmt.Fprintln(j.log, oneLine(err.Error()))
 		}
 	}
@@ -200,8 +200,12 @@ func (t *talker) restore(m *engine.Model) error {
 	if path == "" {
 		return nil
 	}
+	uses, err := t.adapted.on(m)
+	if err != nil { // the next answer says it too: what waits goes on waiting
+		return err
+	}
 	t.pending = ""
-	return restoreCache(t.ctx, m, path)
+	return restoreCache(t.ctx, m, path, uses)
 }
 
 // keep writes the session, if there is one and something was said; with what was computed for it, or without.

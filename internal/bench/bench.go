@@ -23,7 +23,7 @@ type Generator interface {
 	Generate(ctx context.Context, q engine.Request) iter.Seq2[engine.Token, error]
 	GenerateBatch(ctx context.Context, requests []engine.Request) iter.Seq2[decode.RowToken, error]
 	Save(ctx context.Context, w io.Writer, prompt []int32) (tokens int, err error)
-	Restore(ctx context.Context, r io.Reader) (tokens int, err error)
+	Restore(ctx context.Context, r io.Reader, adapters ...engine.AdapterUse) (tokens int, err error)
 }
 
 // Bench is what all tests of a run have in common.
@@ -198,7 +198,7 @@ func (b Bench) saveAndRestore(ctx context.Context) (took time.Duration, err erro
 		return 0, err
 	}
 	start := time.Now()
-	_, err = b.Model.Restore(ctx, f)
+	_, err = b.Model.Restore(ctx, f, b.Adapters...)
 	return time.Since(start), err
 }
 

@@ -83,7 +83,7 @@ func (f *fake) Save(_ context.Context, w io.Writer, _ []int32) (int, error) {
 	return len(f.held), errors.Join(err, f.saveErr)
 }
 
-func (f *fake) Restore(_ context.Context, r io.Reader) (int, error) {
+func (f *fake) Restore(_ context.Context, r io.Reader, _ ...engine.AdapterUse) (int, error) {
 	data, err := io.ReadAll(r)
 	if string(data) != "saved" {
 		err = errors.Join(err, errors.New("another file"))
