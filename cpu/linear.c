@@ -36,10 +36,13 @@ static void copy_rows(float *y, size_t stride, const float *from, size_t rows, s
     }
 }
 
-static inline void add_rows(const cpu_addends *plus, size_t tile, size_t row, size_t rows, float *y, size_t stride) {
-    if (plus) {
-        cpu_addends_up(plus, tile, row, rows, y, stride);
+// What is added to a tile of rows, by way of memory for it.
+static inline tile_addend addend_of(const cpu_addends *plus, size_t tile, size_t row, size_t rows, const float *bias, float *here) {
+    const tile_addend b = {bias, 0};
+    if (plus && plus->sums) {
+        return (tile_addend){plus->sums + (tile * plus->rows + row) * CPU_TILE, CPU_TILE};
     }
+    return plus ? cpu_addends_up(plus, tile, row, rows, b, here) : b;
 }
 
 void cpu_linear(const cpu_matrix *m, size_t tile, size_t tiles, const cpu_activations *a, size_t row, size_t rows,
@@ -51,17 +54,16 @@ void cpu_linear(const cpu_matrix *m, size_t tile, size_t tiles, const cpu_activa
         for (size_t t = tile; t < tile + tiles; t++) {
             tile_parts parts = parts_of(m, t);
             size_t outputs = m->outputs - t * CPU_TILE;
-            float padded[CPU_TILE], whole[ROWS_MAX * CPU_TILE];
+            float padded[CPU_TILE], sums[ROWS_MAX * CPU_TILE], whole[ROWS_MAX * CPU_TILE];
             const float *b = bias_of(m, t, bias, padded);
             for (size_t r = from, n; r < to; r += n) {
                 n = next_rows(to - r, k->rows);
                 float *at = y + r * stride + t * CPU_TILE;
+                tile_addend e = addend_of(plus, t, r, n, b, sums);
                 if (outputs >= CPU_TILE) {
-                    k->tile(&parts, a, r, n, b, at, stride);
-                    add_rows(plus, t, r, n, at, stride);
+                    k->tile(&parts, a, r, n, e, at, stride);
                 } else {
-                    k->tile(&parts, a, r, n, b, whole, CPU_TILE);
-                    add_rows(plus, t, r, n, whole, CPU_TILE);
+                    k->tile(&parts, a, r, n, e, whole, CPU_TILE);
                     copy_rows(at, stride, whole, n, outputs);
                 }
                 parts.cold = false;
@@ -79,17 +81,29 @@ void cpu_gated(const cpu_matrix *gate, const cpu_matrix *up, int act, size_t til
         for (size_t t = tile; t < tile + tiles; t++) {
             tile_parts g = parts_of(gate, t), u = parts_of(up, t);
             size_t outputs = gate->outputs - t * CPU_TILE;
-            float padded[2][CPU_TILE], gated[ROWS_MAX * CPU_TILE], whole[ROWS_MAX * CPU_TILE];
+            float padded[2][CPU_TILE], sums[ROWS_MAX * CPU_TILE], gated[ROWS_MAX * CPU_TILE], whole[ROWS_MAX * CPU_TILE];
             const float *gb = bias_of(gate, t, gate_bias, padded[0]), *ub = bias_of(up, t, up_bias, padded[1]);
             for (size_t r = from, n; r < to; r += n) {
                 n = next_rows(to - r, k->rows);
-                k->tile(&g, a, r, n, gb, gated, CPU_TILE);
-                k->tile(&u, a, r, n, ub, whole, CPU_TILE);
-                add_rows(plus, t, r, n, gated, CPU_TILE);
-                add_rows(plus ? plus + 1 : NULL, t, r, n, whole, CPU_TILE);
+                k->tile(&g, a, r, n, addend_of(plus, t, r, n, gb, sums), gated, CPU_TILE);
+                k->tile(&u, a, r, n, addend_of(plus ? plus + 1 : NULL, t, r, n, ub, sums), whole, CPU_TILE);
                 k->gate(act, gated, whole, n * CPU_TILE);
                 copy_rows(y + r * stride + t * CPU_TILE, stride, whole, n, outputs < CPU_TILE ? outputs : CPU_TILE);
                 g.cold = u.cold = false;
+            }
+        }
+    }
+}
+
+void cpu_sums(const cpu_matrix *m, const float *bias, const cpu_addends *plus, size_t tile, size_t tiles, float *sums) {
+    for (size_t t = tile; t < tile + tiles; t++) {
+        float padded[CPU_TILE], *into = sums + t * plus->rows * CPU_TILE;
+        tile_addend e = cpu_addends_up(plus, t, 0, plus->rows, (tile_addend){bias_of(m, t, bias, padded), 0}, into);
+        for (size_t r = 0; r < plus->rows && e.at != into; r++) { // only the bias
+            if (e.at) {
+                memcpy(into + r * CPU_TILE, e.at, CPU_TILE * sizeof *into);
+            } else {
+                memset(into + r * CPU_TILE, 0, CPU_TILE * sizeof *into);
             }
         }
     }

@@ -59,6 +59,9 @@ enum { CPU_SILU, CPU_GELU_TANH, CPU_GELU_ERF };
 void cpu_gated(const cpu_matrix *gate, const cpu_matrix *up, int act, size_t tile, size_t tiles, const cpu_activations *a,
                size_t row, size_t rows, const float *gate_bias, const float *up_bias, const cpu_addends *plus, float *y, size_t stride);
 
+// What is added to tiles [tile, tile+tiles) of all rows of plus, bias and all, for plus->sums.
+void cpu_sums(const cpu_matrix *m, const float *bias, const cpu_addends *plus, size_t tile, size_t tiles, float *sums);
+
 // The weights (inputs) of output n: (code - zero point) * scale * factor.
 void cpu_unpack(const cpu_matrix *m, size_t n, float *x);
 

@@ -40,7 +40,7 @@ INLINE __m256i correction(int32_t sum, const bool zeros, __m256i zero) {
     return zeros ? _mm256_srai_epi32(_mm256_madd_epi16(zero, s), 3) : s;
 }
 
-INLINE void half_of(const tile_parts *t, const cpu_activations *x, size_t row, size_t half, const float *bias, float *y,
+INLINE void half_of(const tile_parts *t, const cpu_activations *x, size_t row, size_t half, tile_addend bias, float *y,
                     size_t stride, const size_t rows, const size_t groups, const int bits, const bool zeros) {
     const size_t ld = x->inputs, units = x->inputs / x->unit, depth = 32 * groups / (size_t)bits, step = t->bytes / units;
     const int8_t *q = x->q + row * ld;
@@ -79,11 +79,11 @@ INLINE void half_of(const tile_parts *t, const cpu_activations *x, size_t row, s
     UNROLL
     for (size_t r = 0; r < rows; r++) {
         __m256 v = _mm256_mul_ps(acc[r], _mm256_load_ps(t->factors + 8 * half));
-        _mm256_storeu_ps(y + r * stride + 8 * half, bias ? _mm256_add_ps(v, _mm256_loadu_ps(bias + 8 * half)) : v);
+        _mm256_storeu_ps(y + r * stride + 8 * half, bias.at ? _mm256_add_ps(v, _mm256_loadu_ps(bias.at + r * bias.stride + 8 * half)) : v);
     }
 }
 
-INLINE void tile_of(const tile_parts *t, const cpu_activations *x, size_t row, const float *bias, float *y, size_t stride,
+INLINE void tile_of(const tile_parts *t, const cpu_activations *x, size_t row, tile_addend bias, float *y, size_t stride,
                     const size_t rows, const size_t groups, const int bits, const bool zeros) {
     for (size_t half = 0; half < 2; half++) {
         half_of(t, x, row, half, bias, y, stride, rows, groups, bits, zeros);
@@ -91,7 +91,7 @@ INLINE void tile_of(const tile_parts *t, const cpu_activations *x, size_t row, c
 }
 
 #define KIND(name, groups, bits, zeros)                                                                                        \
-    TARGET static void name(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, const float *bias,         \
+    TARGET static void name(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, tile_addend bias,         \
                             float *y, size_t stride) {                                                                         \
         switch (rows) {                                                                                                        \
         case 1:                                                                                                                \
@@ -113,20 +113,20 @@ KIND(tile_4_zeros, 4, 4, true)
 KIND(tile_8, 8, 8, true)
 
 // A unit of 16 is rare, and goes row by row.
-TARGET static void tile_of_16(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, const float *bias, float *y,
+TARGET static void tile_of_16(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, tile_addend bias, float *y,
                               size_t stride) {
     for (size_t r = 0; r < rows; r++, y += stride) {
         if (t->bits == 8) {
-            tile_of(t, x, row + r, bias, y, stride, 1, 4, 8, true);
+            tile_of(t, x, row + r, addend_from(bias, r), y, stride, 1, 4, 8, true);
         } else if (t->zeros) {
-            tile_of(t, x, row + r, bias, y, stride, 1, 2, 4, true);
+            tile_of(t, x, row + r, addend_from(bias, r), y, stride, 1, 2, 4, true);
         } else {
-            tile_of(t, x, row + r, bias, y, stride, 1, 2, 4, false);
+            tile_of(t, x, row + r, addend_from(bias, r), y, stride, 1, 2, 4, false);
         }
     }
 }
 
-TARGET static void tile(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, const float *bias, float *y,
+TARGET static void tile(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, tile_addend bias, float *y,
                         size_t stride) {
     if (x->unit == 16) {
         tile_of_16(t, x, row, rows, bias, y, stride);

@@ -86,7 +86,7 @@ INLINE __m512i start(int32_t sum, const int bits, const bool zeros, __m512i zero
     return _mm512_srai_epi32(_mm512_madd_epi16(zero, s), 3);
 }
 
-INLINE void tile_of(const tile_parts *t, const cpu_activations *x, size_t row, const float *bias, float *y, size_t stride,
+INLINE void tile_of(const tile_parts *t, const cpu_activations *x, size_t row, tile_addend bias, float *y, size_t stride,
                     const size_t rows, const size_t groups, const int bits, const bool zeros) {
     const size_t ld = x->inputs, units = x->inputs / x->unit, depth = 32 * groups / (size_t)bits, step = t->bytes / units;
     const int8_t *q = x->q + row * ld;
@@ -128,7 +128,7 @@ INLINE void tile_of(const tile_parts *t, const cpu_activations *x, size_t row, c
     UNROLL
     for (size_t r = 0; r < rows; r++) {
         __m512 v = _mm512_mul_ps(acc[r], factor);
-        _mm512_storeu_ps(y + r * stride, bias ? _mm512_add_ps(v, _mm512_loadu_ps(bias)) : v);
+        _mm512_storeu_ps(y + r * stride, bias.at ? _mm512_add_ps(v, _mm512_loadu_ps(bias.at + r * bias.stride)) : v);
     }
 }
 
@@ -138,7 +138,7 @@ INLINE void tile_of(const tile_parts *t, const cpu_activations *x, size_t row, c
         break;
 
 // A path of its own for every number of rows.
-INLINE void any_rows(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, const float *bias, float *y,
+INLINE void any_rows(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, tile_addend bias, float *y,
                      size_t stride, const size_t groups, const int bits, const bool zeros) {
     switch (rows) {
         CASE(1)
@@ -157,7 +157,7 @@ INLINE void any_rows(const tile_parts *t, const cpu_activations *x, size_t row, 
 }
 
 #define KIND(name, groups, bits, zeros)                                                                                        \
-    VNNI static void name(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, const float *bias, float *y, \
+    VNNI static void name(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, tile_addend bias, float *y, \
                           size_t stride) {                                                                                     \
         any_rows(t, x, row, rows, bias, y, stride, groups, bits, zeros);                                                       \
     }
@@ -167,9 +167,9 @@ KIND(tile_8, 8, 8, false)
 KIND(tile_8_zeros, 8, 8, true)
 
 // A unit of 16 is rare, and goes two rows at a time.
-INLINE void few_rows(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, const float *bias, float *y,
+INLINE void few_rows(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, tile_addend bias, float *y,
                      size_t stride, const size_t groups, const int bits, const bool zeros) {
-    for (; rows > 1; rows -= 2, row += 2, y += 2 * stride) {
+    for (; rows > 1; rows -= 2, row += 2, y += 2 * stride, bias = addend_from(bias, 2)) {
         tile_of(t, x, row, bias, y, stride, 2, groups, bits, zeros);
     }
     if (rows > 0) {
@@ -177,7 +177,7 @@ INLINE void few_rows(const tile_parts *t, const cpu_activations *x, size_t row, 
     }
 }
 
-VNNI static void tile_of_16(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, const float *bias, float *y,
+VNNI static void tile_of_16(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, tile_addend bias, float *y,
                             size_t stride) {
     if (t->bits == 4 && t->zeros) {
         few_rows(t, x, row, rows, bias, y, stride, 2, 4, true);
@@ -190,7 +190,7 @@ VNNI static void tile_of_16(const tile_parts *t, const cpu_activations *x, size_
     }
 }
 
-VNNI static void tile(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, const float *bias, float *y,
+VNNI static void tile(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, tile_addend bias, float *y,
                       size_t stride) {
     if (x->unit == 16) {
         tile_of_16(t, x, row, rows, bias, y, stride);

@@ -47,7 +47,7 @@ INLINE int32x4_t start(int32_t sum, const int bits, const bool zeros, int32x4_t 
     return zeros ? vshrq_n_s32(vmulq_s32(zero, s), 3) : bits == 4 ? s : vdupq_n_s32(0);
 }
 
-INLINE void half_of(const tile_parts *t, const cpu_activations *x, size_t row, size_t half, const float *bias, float *y,
+INLINE void half_of(const tile_parts *t, const cpu_activations *x, size_t row, size_t half, tile_addend bias, float *y,
                     size_t stride, const size_t rows, const size_t groups, const int bits, const bool zeros) {
     const size_t ld = x->inputs, units = x->inputs / x->unit, depth = 32 * groups / (size_t)bits, step = t->bytes / units;
     const int8_t *q = x->q + row * ld;
@@ -98,24 +98,24 @@ INLINE void half_of(const tile_parts *t, const cpu_activations *x, size_t row, s
         for (size_t h = 0; h < 2; h++) {
             size_t at = 8 * half + 4 * h;
             float32x4_t v = vmulq_f32(acc[r][h], vld1q_f32(t->factors + at));
-            vst1q_f32(y + r * stride + at, bias ? vaddq_f32(v, vld1q_f32(bias + at)) : v);
+            vst1q_f32(y + r * stride + at, bias.at ? vaddq_f32(v, vld1q_f32(bias.at + r * bias.stride + at)) : v);
         }
     }
 }
 
-INLINE void tile_of(const tile_parts *t, const cpu_activations *x, size_t row, const float *bias, float *y, size_t stride,
+INLINE void tile_of(const tile_parts *t, const cpu_activations *x, size_t row, tile_addend bias, float *y, size_t stride,
                     const size_t rows, const size_t groups, const int bits, const bool zeros) {
     for (size_t half = 0; half < 2; half++) {
         half_of(t, x, row, half, bias, y, stride, rows, groups, bits, zeros);
     }
 }
 
-INLINE void any_rows(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, const float *bias, float *y,
+INLINE void any_rows(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, tile_addend bias, float *y,
                      size_t stride, const size_t groups, const int bits, const bool zeros) {
     for (; ROWS == 4 && rows == 4; rows -= 4) {
         tile_of(t, x, row, bias, y, stride, ROWS, groups, bits, zeros);
     }
-    for (; rows >= 2; rows -= 2, row += 2, y += 2 * stride) {
+    for (; rows >= 2; rows -= 2, row += 2, y += 2 * stride, bias = addend_from(bias, 2)) {
         tile_of(t, x, row, bias, y, stride, 2, groups, bits, zeros);
     }
     if (rows > 0) {
@@ -123,7 +123,7 @@ INLINE void any_rows(const tile_parts *t, const cpu_activations *x, size_t row, 
     }
 }
 
-TARGET static void tile(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, const float *bias, float *y,
+TARGET static void tile(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, tile_addend bias, float *y,
                         size_t stride) {
     if (x->unit == 16) {
         if (t->bits == 4 && t->zeros) {

@@ -26,14 +26,14 @@ static float product(const tile_parts *t, size_t n, const int8_t *q, const float
     return acc * t->factors[n];
 }
 
-static void tile(const tile_parts *t, const cpu_activations *a, size_t row, size_t rows, const float *bias, float *y,
+static void tile(const tile_parts *t, const cpu_activations *a, size_t row, size_t rows, tile_addend bias, float *y,
                  size_t stride) {
     size_t units = a->inputs / a->unit;
     for (size_t r = 0; r < rows; r++) {
         const int8_t *q = a->q + (row + r) * a->inputs;
         for (size_t n = 0; n < CPU_TILE; n++) {
             float v = product(t, n, q, a->scale + (row + r) * units, a->sum + (row + r) * units);
-            y[r * stride + n] = bias ? v + bias[n] : v;
+            y[r * stride + n] = bias.at ? v + bias.at[r * bias.stride + n] : v;
         }
     }
 }

@@ -1,8 +1,9 @@
 // Low-rank additions: packing, and which kernel computes what.
 #include "lora.h"
 
-#include "pack.h"
 #include "rungs.h"
+
+#include <math.h>
 
 static size_t groups_of(const cpu_addition *p) { return (p->rank + CPU_RANKS - 1) / CPU_RANKS; }
 
@@ -12,7 +13,7 @@ static size_t first_tile(const cpu_addition *p) { return p->first / CPU_TILE; }
 
 static size_t tiles_of(const cpu_addition *p) { return (p->first + p->outputs - 1) / CPU_TILE - first_tile(p) + 1; }
 
-static size_t value_bytes(const cpu_addition *p) { return p->half ? 2 : 4; }
+static size_t value_bytes(const cpu_addition *p) { return p->narrow ? 1 : 4; }
 
 static size_t group_bytes(const cpu_addition *p) { return blocks_of(p) * CPU_RANKS * 16 * value_bytes(p); }
 
@@ -37,9 +38,20 @@ static float largest(const float *x, size_t n, size_t stride) {
     return most;
 }
 
-static void put(const cpu_addition *p, void *into, size_t at, float v, float factor) {
-    if (p->half) {
-        ((uint16_t *)into)[at] = to_half(v / factor);
+// What a rank's values are multiplied by before they are rounded, and the factor that makes up for it.
+static float inverse_of(const cpu_addition *p, float largest, float *factor) {
+    if (!p->narrow) {
+        *factor = 1;
+        return 1;
+    }
+    bool some = largest >= 0x1p-100f; // or the quotient would overflow
+    *factor = some ? largest / 127 : 0;
+    return some ? 127 / largest : 0;
+}
+
+static void put(const cpu_addition *p, void *into, size_t at, float v) {
+    if (p->narrow) {
+        ((int8_t *)into)[at] = (int8_t)lrintf(v);
     } else {
         ((float *)into)[at] = v;
     }
@@ -54,16 +66,17 @@ bool cpu_addition_pack(cpu_addition *p, float scale, const float *a, const float
         if (!isfinite(of_a) || !isfinite(of_b) || !isfinite(scale)) {
             return false;
         }
-        of_a = p->half ? factor_of(of_a, 0) : 1;
-        of_b = p->half ? factor_of(of_b, 0) : 1;
-        factors[j] = of_a * of_b * scale;
+        float factor_a, factor_b;
+        of_a = inverse_of(p, of_a, &factor_a);
+        of_b = inverse_of(p, of_b, &factor_b);
+        factors[j] = factor_a * factor_b * scale;
         char *to_a = (char *)into + j / CPU_RANKS * group_bytes(p);
         for (size_t k = 0; k < p->inputs; k++) {
-            put(p, to_a, (k / 16 * CPU_RANKS + j % CPU_RANKS) * 16 + k % 16, a[j * p->inputs + k], of_a);
+            put(p, to_a, (k / 16 * CPU_RANKS + j % CPU_RANKS) * 16 + k % 16, a[j * p->inputs + k] * of_a);
         }
         for (size_t n = 0; n < p->outputs; n++) {
             size_t at = p->first % CPU_TILE + n;
-            put(p, to_b, (at / CPU_TILE * p->rank + j) * CPU_TILE + at % CPU_TILE, b[n * p->rank + j], of_b);
+            put(p, to_b, (at / CPU_TILE * p->rank + j) * CPU_TILE + at % CPU_TILE, b[n * p->rank + j] * of_b);
         }
     }
     p->a = into;
@@ -72,12 +85,17 @@ bool cpu_addition_pack(cpu_addition *p, float scale, const float *a, const float
     return true;
 }
 
+cpu_addend cpu_addend_of(const cpu_addition *p, size_t from, size_t to, float scale) {
+    return (cpu_addend){.addition = p, .b = p->b, .from = from, .to = to, .first = first_tile(p), .tiles = tiles_of(p), .scale = scale,
+                        .ranks = (uint32_t)(groups_of(p) * CPU_RANKS), .tile_bytes = (uint32_t)tile_bytes(p)};
+}
+
 void cpu_addend_down(const cpu_addend *p, size_t group, const float *x, size_t ld, size_t row, size_t rows) {
     const cpu_addition *of = p->addition;
     size_t stride = groups_of(of) * CPU_RANKS;
     float *t = p->t + row * stride + group * CPU_RANKS;
     const void *a = (const char *)of->a + group * group_bytes(of);
-    cpu_rung_now()->linear->down(a, of->half, of->inputs, x + row * ld, ld, rows, t, stride);
+    cpu_rung_now()->linear->down(a, of->narrow, of->inputs, x + row * ld, ld, rows, t, stride);
     for (size_t r = 0; r < rows; r++) {
         for (size_t j = 0; j < CPU_RANKS; j++) {
             t[r * stride + j] *= of->factors[group * CPU_RANKS + j];
@@ -86,19 +104,40 @@ void cpu_addend_down(const cpu_addend *p, size_t group, const float *x, size_t l
     }
 }
 
-void cpu_addends_up(const cpu_addends *p, size_t tile, size_t row, size_t rows, float *y, size_t stride) {
-    for (size_t i = 0; i < p->n; i++) {
-        const cpu_addend *e = &p->list[i];
-        const cpu_addition *of = e->addition;
-        size_t from = row > e->from ? row : e->from, to = row + rows < e->to ? row + rows : e->to, at = tile - first_tile(of);
-        if (tile < first_tile(of) || at >= tiles_of(of) || from >= to) {
+// Rows of the bias, or of zeros.
+static void start(tile_addend bias, size_t rows, float *into) {
+    for (size_t r = 0; r < rows; r++, into += CPU_TILE) {
+        if (bias.at) {
+            memcpy(into, bias.at + r * bias.stride, CPU_TILE * sizeof *into);
+        } else {
+            memset(into, 0, CPU_TILE * sizeof *into);
+        }
+    }
+}
+
+tile_addend cpu_addends_up(const cpu_addends *p, size_t tile, size_t row, size_t rows, tile_addend bias, float *into) {
+    size_t done = row, end = row + rows; // rows before it have their sums so far
+    for (const cpu_addend *e = p->list, *last = e + p->n; e < last; e++) {
+        size_t from = row > e->from ? row : e->from, to = end < e->to ? end : e->to, at = tile - e->first;
+        if (at >= e->tiles || from >= to) {
             continue;
         }
-        size_t bytes = tile_bytes(of), each = groups_of(of) * CPU_RANKS;
-        const char *b = (const char *)of->b + at * bytes;
-        for (size_t ahead = 0; at + 2 < tiles_of(of) && ahead < bytes; ahead += 64) {
-            __builtin_prefetch(b + 2 * bytes + ahead);
+        tile_addend base = {into + (from - row) * CPU_TILE, CPU_TILE};
+        if (from >= done) { // the first of these rows
+            if (from > done) {
+                start(addend_from(bias, done - row), from - done, into + (done - row) * CPU_TILE);
+            }
+            base = addend_from(bias, from - row);
+            done = to;
         }
-        cpu_rung_now()->linear->up(b, of->half, of->rank, e->t + (from - e->from) * each, each, to - from, y + (from - row) * stride, stride);
+        const float *t = e->t + (from - e->from) * e->ranks;
+        cpu_rung_now()->linear->up(e->b + at * e->tile_bytes, e->addition->narrow, e->addition->rank, t, e->ranks, to - from, base, into + (from - row) * CPU_TILE);
     }
+    if (done == row) {
+        return bias;
+    }
+    if (done < end) {
+        start(addend_from(bias, done - row), end - done, into + (done - row) * CPU_TILE);
+    }
+    return (tile_addend){into, CPU_TILE};
 }

@@ -24,7 +24,7 @@ var ErrAdapter = errors.New("a value is NaN or infinite")
 // Addition is a low-rank addition to outputs [First, First+Outputs) of a target, as nodes of a graph name it: y += Scale * B (A x).
 type Addition struct {
 	Target, First, Outputs, Inputs, Rank int
-	Half                                 bool // packed as float16, for the kernels' own products; else float32
+	Narrow                               bool // packed as 8 bits, beside quantised weights; else float32
 	Scale                                float32
 	A                                    []float32 // (rank, inputs)
 	B                                    []float32 // (outputs, rank)
@@ -44,7 +44,7 @@ func (a Addition) check() error {
 }
 
 func (a Addition) native() C.cpu_addition {
-	return C.cpu_addition{rank: C.uint32_t(a.Rank), inputs: C.uint32_t(a.Inputs), first: C.uint32_t(a.First), outputs: C.uint32_t(a.Outputs), half: C.bool(a.Half)}
+	return C.cpu_addition{rank: C.uint32_t(a.Rank), inputs: C.uint32_t(a.Inputs), first: C.uint32_t(a.First), outputs: C.uint32_t(a.Outputs), narrow: C.bool(a.Narrow)}
 }
 
 // AdapterBytes is the memory that packed additions need.

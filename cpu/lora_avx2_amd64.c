@@ -8,10 +8,10 @@
 #define AVX2 __attribute__((target("avx2,fma,f16c")))
 #define INLINE AVX2 static inline __attribute__((always_inline))
 
-// Eight values, the i-th half of a lot.
-INLINE __m256 eight(const void *from, size_t i, const bool half) {
-    if (half) {
-        return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)((const char *)from + 16 * i)));
+// Eight values, the i-th narrow of a lot.
+INLINE __m256 eight(const void *from, size_t i, const bool narrow) {
+    if (narrow) {
+        return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)((const char *)from + 8 * i))));
     }
     return _mm256_loadu_ps((const float *)((const char *)from + 32 * i));
 }
@@ -23,7 +23,7 @@ INLINE float total(__m256 low, __m256 high) {
     return _mm_cvtss_f32(_mm_add_ss(four, _mm_shuffle_ps(four, four, 1)));
 }
 
-INLINE void down_row(const void *a, size_t inputs, const float *x, float *t, const bool half) {
+INLINE void down_row(const void *a, size_t inputs, const float *x, float *t, const bool narrow) {
     __m256 sum[CPU_RANKS][2];
     for (size_t j = 0; j < CPU_RANKS; j++) {
         sum[j][0] = sum[j][1] = _mm256_setzero_ps();
@@ -38,8 +38,8 @@ INLINE void down_row(const void *a, size_t inputs, const float *x, float *t, con
         __m256 low = _mm256_loadu_ps(from), high = _mm256_loadu_ps(from + 8);
         for (size_t j = 0; j < CPU_RANKS; j++) {
             size_t at = 2 * (k / 16 * CPU_RANKS + j);
-            sum[j][0] = _mm256_fmadd_ps(eight(a, at, half), low, sum[j][0]);
-            sum[j][1] = _mm256_fmadd_ps(eight(a, at + 1, half), high, sum[j][1]);
+            sum[j][0] = _mm256_fmadd_ps(eight(a, at, narrow), low, sum[j][0]);
+            sum[j][1] = _mm256_fmadd_ps(eight(a, at + 1, narrow), high, sum[j][1]);
         }
     }
     for (size_t j = 0; j < CPU_RANKS; j++) {
@@ -47,9 +47,9 @@ INLINE void down_row(const void *a, size_t inputs, const float *x, float *t, con
     }
 }
 
-AVX2 void lora_down_avx2(const void *a, bool half, size_t inputs, const float *x, size_t ld, size_t rows, float *t, size_t stride) {
+AVX2 void lora_down_avx2(const void *a, bool narrow, size_t inputs, const float *x, size_t ld, size_t rows, float *t, size_t stride) {
     for (; rows > 0; rows--, x += ld, t += stride) {
-        if (half) {
+        if (narrow) {
             down_row(a, inputs, x, t, true);
         } else {
             down_row(a, inputs, x, t, false);
@@ -57,29 +57,32 @@ AVX2 void lora_down_avx2(const void *a, bool half, size_t inputs, const float *x
     }
 }
 
-INLINE void up_row(const void *b, size_t rank, const float *t, float *y, const bool half) {
-    __m256 sum[2][2] = {{_mm256_loadu_ps(y), _mm256_loadu_ps(y + 8)}, {_mm256_setzero_ps(), _mm256_setzero_ps()}};
+INLINE void up_row(const void *b, size_t rank, const float *t, const float *from, float *y, const bool narrow) {
+    __m256 sum[2][2];
+    sum[0][0] = from ? _mm256_loadu_ps(from) : _mm256_setzero_ps();
+    sum[0][1] = from ? _mm256_loadu_ps(from + 8) : _mm256_setzero_ps();
+    sum[1][0] = sum[1][1] = _mm256_setzero_ps();
     for (size_t j = 0; j < rank; j++) {
         __m256 v = _mm256_set1_ps(t[j]);
-        sum[0][0] = _mm256_fmadd_ps(eight(b, 2 * j, half), v, sum[0][0]);
-        sum[0][1] = _mm256_fmadd_ps(eight(b, 2 * j + 1, half), v, sum[0][1]);
+        sum[0][0] = _mm256_fmadd_ps(eight(b, 2 * j, narrow), v, sum[0][0]);
+        sum[0][1] = _mm256_fmadd_ps(eight(b, 2 * j + 1, narrow), v, sum[0][1]);
         if (++j == rank) {
             break;
         }
         v = _mm256_set1_ps(t[j]);
-        sum[1][0] = _mm256_fmadd_ps(eight(b, 2 * j, half), v, sum[1][0]);
-        sum[1][1] = _mm256_fmadd_ps(eight(b, 2 * j + 1, half), v, sum[1][1]);
+        sum[1][0] = _mm256_fmadd_ps(eight(b, 2 * j, narrow), v, sum[1][0]);
+        sum[1][1] = _mm256_fmadd_ps(eight(b, 2 * j + 1, narrow), v, sum[1][1]);
     }
     _mm256_storeu_ps(y, _mm256_add_ps(sum[0][0], sum[1][0]));
     _mm256_storeu_ps(y + 8, _mm256_add_ps(sum[0][1], sum[1][1]));
 }
 
-AVX2 void lora_up_avx2(const void *b, bool half, size_t rank, const float *t, size_t ld, size_t rows, float *y, size_t stride) {
-    for (; rows > 0; rows--, t += ld, y += stride) {
-        if (half) {
-            up_row(b, rank, t, y, true);
+AVX2 void lora_up_avx2(const void *b, bool narrow, size_t rank, const float *t, size_t ld, size_t rows, tile_addend from, float *y) {
+    for (; rows > 0; rows--, t += ld, y += 16, from.at += from.at ? from.stride : 0) {
+        if (narrow) {
+            up_row(b, rank, t, from.at, y, true);
         } else {
-            up_row(b, rank, t, y, false);
+            up_row(b, rank, t, from.at, y, false);
         }
     }
 }

@@ -8,6 +8,7 @@
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx2,fma,f16c")))
 #define INLINE AVX512 static inline __attribute__((always_inline))
 #define ROWS 4
+#define AHEAD 4096 // bytes
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")
 #else
@@ -15,9 +16,9 @@
 #endif
 
 // 16 values, the i-th lot.
-INLINE __m512 lot(const void *from, size_t i, const bool half) {
-    if (half) {
-        return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)((const char *)from + 32 * i)));
+INLINE __m512 lot(const void *from, size_t i, const bool narrow) {
+    if (narrow) {
+        return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)((const char *)from + 16 * i))));
     }
     return _mm512_loadu_ps((const char *)from + 64 * i);
 }
@@ -30,7 +31,7 @@ INLINE float total(__m512 v) {
     return _mm_cvtss_f32(_mm_add_ss(four, _mm_shuffle_ps(four, four, 1)));
 }
 
-INLINE void down_rows(const void *a, size_t inputs, const float *x, size_t ld, float *t, size_t stride, const size_t rows, const bool half) {
+INLINE void down_rows(const void *a, size_t inputs, const float *x, size_t ld, float *t, size_t stride, const size_t rows, const bool narrow) {
     __m512 sum[ROWS][CPU_RANKS];
     UNROLL
     for (size_t r = 0; r < rows; r++) {
@@ -40,6 +41,13 @@ INLINE void down_rows(const void *a, size_t inputs, const float *x, size_t ld, f
         }
     }
     for (size_t k = 0; k < inputs; k += 16) {
+        const char *ahead = (const char *)a + k * CPU_RANKS * (narrow ? 1 : 4) + AHEAD;
+        _mm_prefetch(ahead, _MM_HINT_T0);
+        if (!narrow) {
+            _mm_prefetch(ahead + 64, _MM_HINT_T0);
+            _mm_prefetch(ahead + 128, _MM_HINT_T0);
+            _mm_prefetch(ahead + 192, _MM_HINT_T0);
+        }
         __mmask16 there = inputs - k < 16 ? (__mmask16)((1u << (inputs - k)) - 1) : 0xffff;
         __m512 v[ROWS];
         UNROLL
@@ -48,7 +56,7 @@ INLINE void down_rows(const void *a, size_t inputs, const float *x, size_t ld, f
         }
         UNROLL
         for (size_t j = 0; j < CPU_RANKS; j++) {
-            __m512 w = lot(a, k / 16 * CPU_RANKS + j, half);
+            __m512 w = lot(a, k / 16 * CPU_RANKS + j, narrow);
             UNROLL
             for (size_t r = 0; r < rows; r++) {
                 sum[r][j] = _mm512_fmadd_ps(w, v[r], sum[r][j]);
@@ -64,32 +72,33 @@ INLINE void down_rows(const void *a, size_t inputs, const float *x, size_t ld, f
     }
 }
 
-INLINE void down_of(const void *a, size_t inputs, const float *x, size_t ld, size_t rows, float *t, size_t stride, const bool half) {
+INLINE void down_of(const void *a, size_t inputs, const float *x, size_t ld, size_t rows, float *t, size_t stride, const bool narrow) {
     for (; rows >= ROWS; rows -= ROWS, x += ROWS * ld, t += ROWS * stride) {
-        down_rows(a, inputs, x, ld, t, stride, ROWS, half);
+        down_rows(a, inputs, x, ld, t, stride, ROWS, narrow);
     }
     for (; rows > 0; rows--, x += ld, t += stride) {
-        down_rows(a, inputs, x, ld, t, stride, 1, half);
+        down_rows(a, inputs, x, ld, t, stride, 1, narrow);
     }
 }
 
-AVX512 void lora_down_avx512(const void *a, bool half, size_t inputs, const float *x, size_t ld, size_t rows, float *t, size_t stride) {
-    if (half) {
+AVX512 void lora_down_avx512(const void *a, bool narrow, size_t inputs, const float *x, size_t ld, size_t rows, float *t, size_t stride) {
+    if (narrow) {
         down_of(a, inputs, x, ld, rows, t, stride, true);
     } else {
         down_of(a, inputs, x, ld, rows, t, stride, false);
     }
 }
 
-INLINE void up_rows(const void *b, size_t rank, const float *t, size_t ld, float *y, size_t stride, const size_t rows, const bool half) {
+INLINE void up_rows(const void *b, size_t rank, const float *t, size_t ld, tile_addend from, float *y, const size_t rows, const bool narrow) {
     __m512 even[ROWS], odd[ROWS];
     UNROLL
     for (size_t r = 0; r < rows; r++) {
-        even[r] = _mm512_loadu_ps(y + r * stride);
+        even[r] = from.at ? _mm512_loadu_ps(from.at + r * from.stride) : _mm512_setzero_ps();
         odd[r] = _mm512_setzero_ps();
     }
     for (size_t j = 0; j < rank; j++) {
-        __m512 w = lot(b, j, half);
+        _mm_prefetch((const char *)b + j * (narrow ? 16 : 64) + AHEAD, _MM_HINT_T0);
+        __m512 w = lot(b, j, narrow);
         UNROLL
         for (size_t r = 0; r < rows; r++) {
             even[r] = _mm512_fmadd_ps(w, _mm512_set1_ps(t[r * ld + j]), even[r]);
@@ -97,7 +106,7 @@ INLINE void up_rows(const void *b, size_t rank, const float *t, size_t ld, float
         if (++j == rank) {
             break;
         }
-        w = lot(b, j, half);
+        w = lot(b, j, narrow);
         UNROLL
         for (size_t r = 0; r < rows; r++) {
             odd[r] = _mm512_fmadd_ps(w, _mm512_set1_ps(t[r * ld + j]), odd[r]);
@@ -105,24 +114,26 @@ INLINE void up_rows(const void *b, size_t rank, const float *t, size_t ld, float
     }
     UNROLL
     for (size_t r = 0; r < rows; r++) {
-        _mm512_storeu_ps(y + r * stride, _mm512_add_ps(even[r], odd[r]));
+        _mm512_storeu_ps(y + r * 16, _mm512_add_ps(even[r], odd[r]));
     }
 }
 
-INLINE void up_of(const void *b, size_t rank, const float *t, size_t ld, size_t rows, float *y, size_t stride, const bool half) {
-    for (; rows >= ROWS; rows -= ROWS, t += ROWS * ld, y += ROWS * stride) {
-        up_rows(b, rank, t, ld, y, stride, ROWS, half);
+INLINE const float *next(tile_addend a, size_t rows) { return a.at ? a.at + rows * a.stride : NULL; }
+
+INLINE void up_of(const void *b, size_t rank, const float *t, size_t ld, size_t rows, tile_addend from, float *y, const bool narrow) {
+    for (; rows >= ROWS; rows -= ROWS, t += ROWS * ld, y += ROWS * 16, from.at = next(from, ROWS)) {
+        up_rows(b, rank, t, ld, from, y, ROWS, narrow);
     }
-    for (; rows > 0; rows--, t += ld, y += stride) {
-        up_rows(b, rank, t, ld, y, stride, 1, half);
+    for (; rows > 0; rows--, t += ld, y += 16, from.at = next(from, 1)) {
+        up_rows(b, rank, t, ld, from, y, 1, narrow);
     }
 }
 
-AVX512 void lora_up_avx512(const void *b, bool half, size_t rank, const float *t, size_t ld, size_t rows, float *y, size_t stride) {
-    if (half) {
-        up_of(b, rank, t, ld, rows, y, stride, true);
+AVX512 void lora_up_avx512(const void *b, bool narrow, size_t rank, const float *t, size_t ld, size_t rows, tile_addend from, float *y) {
+    if (narrow) {
+        up_of(b, rank, t, ld, rows, from, y, true);
     } else {
-        up_of(b, rank, t, ld, rows, y, stride, false);
+        up_of(b, rank, t, ld, rows, from, y, false);
     }
 }
 #endif

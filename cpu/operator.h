@@ -72,19 +72,29 @@ OrtStatus *embed_compute(struct node *n, OrtKernelContext *context);
 OrtStatus *attention_read(struct node *n, const OrtKernelInfo *info);
 OrtStatus *attention_compute(struct node *n, OrtKernelContext *context);
 
-// What the adapters of a run add to a node's products: t, in parts that whoever needs it computes, and where it goes.
+// Parts that all threads of a node take from one counter; who finds none left waits for the others.
+struct shared_parts {
+    size_t n;
+    _Atomic size_t next, done;
+};
+
+// What the adapters of a run add to a node's products: t first, and then, for few rows, B t of all tiles at once, because it lies elsewhere in
+// memory than the weights, and reading here and there takes longer than one after the other.
 struct lora {
+    const struct node *node;
     cpu_addends plus[NODE_MATRICES_MAX];
     const cpu_addend *list; // of all matrices
     const float *x;
-    size_t inputs, row_blocks, parts; // 0: nothing is added
-    _Atomic size_t next, done;        // of the parts
+    float *sums[NODE_MATRICES_MAX];
+    size_t inputs, row_blocks, first[NODE_MATRICES_MAX + 1]; // first part of each matrix's sums
+    struct shared_parts down, up;
+    bool any; // something is added
 };
 
 // What is added to the products of rows of x (rows, inputs) with each of the node's matrices, of so many outputs. It is valid until the next call.
 OrtStatus *lora_prepare(const struct node *n, const float *x, size_t inputs, const size_t *outputs, size_t rows, struct lora *l);
 
-// Returns when t is there. All threads that work on the node call it and share what is left, so that it takes no round of parts of its own.
+// Returns when plus is complete. All threads that work on the node call it and share what is left, so that it takes no round of parts of its own.
 void lora_ready(struct lora *l);
 
 // Memory of at least so many bytes, 64-byte aligned, valid until the next call for the same buffer. NULL without memory.

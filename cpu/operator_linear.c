@@ -97,7 +97,7 @@ static void multiply(void *arg, size_t part, size_t worker) {
     size_t all = (m->outputs + 15) / 16, tile = (at - l->first[i]) * l->tiles_each, tiles = all - tile < l->tiles_each ? all - tile : l->tiles_each;
     size_t row = block * l->rows_each, rows = l->a.rows - row < l->rows_each ? l->a.rows - row : l->rows_each;
     if (n->kind == OP_GATED) {
-        const cpu_addends *plus = l->lora.parts > 0 ? l->lora.plus : NULL;
+        const cpu_addends *plus = l->lora.any ? l->lora.plus : NULL;
         cpu_gated(m, n->matrix[1], n->activation, tile, tiles, &l->a, row, rows, n->bias[0], n->bias[1], plus, l->y[0], m->outputs);
     } else {
         const cpu_addends *plus = l->lora.plus[i].n > 0 ? &l->lora.plus[i] : NULL;

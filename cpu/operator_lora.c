@@ -6,7 +6,7 @@
 
 #include "operator.h"
 
-enum { DOWN_ROWS = 64, UP_ROWS = 64, UP_TILES = 8 }; // of one part
+enum { SUM_ROWS = 8, SUM_TILES = 32, DOWN_ROWS = 64, UP_ROWS = 16, UP_TILES = 8 }; // of one part
 enum { SPINS_MAX = 1000 };
 
 bool cpu_graph_use(cpu_graph *g, const cpu_use *uses, const size_t *ends, size_t lists) {
@@ -65,27 +65,63 @@ static void down(const struct lora *l, size_t part) {
     cpu_addend_down(e, part / l->row_blocks, l->x + e->from * l->inputs, l->inputs, row, rows < DOWN_ROWS ? rows : DOWN_ROWS);
 }
 
-void lora_ready(struct lora *l) {
-    if (atomic_load_explicit(&l->done, memory_order_acquire) >= l->parts) {
+// One part of the sums is some tiles of one matrix.
+static void sum(const struct lora *l, size_t part) {
+    size_t m = 0;
+    while (part >= l->first[m + 1]) {
+        m++;
+    }
+    const cpu_matrix *of = l->node->matrix[m];
+    size_t all = (of->outputs + CPU_TILE - 1) / CPU_TILE, tile = (part - l->first[m]) * SUM_TILES, tiles = all - tile < SUM_TILES ? all - tile : SUM_TILES;
+    cpu_sums(of, l->node->bias[m], &l->plus[m], tile, tiles, l->sums[m]);
+}
+
+static void finish(struct lora *l, struct shared_parts *p, void (*part)(const struct lora *, size_t)) {
+    if (atomic_load_explicit(&p->done, memory_order_acquire) >= p->n) {
         return;
     }
-    for (size_t i; (i = atomic_fetch_add_explicit(&l->next, 1, memory_order_relaxed)) < l->parts;) {
-        down(l, i);
-        atomic_fetch_add_explicit(&l->done, 1, memory_order_release);
+    for (size_t i; (i = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed)) < p->n;) {
+        part(l, i);
+        atomic_fetch_add_explicit(&p->done, 1, memory_order_release);
     }
-    for (size_t spins = 0; atomic_load_explicit(&l->done, memory_order_acquire) < l->parts; spins++) { // who took the last part is at it
+    for (size_t spins = 0; atomic_load_explicit(&p->done, memory_order_acquire) < p->n; spins++) { // who took the last part is at it
         if (spins >= SPINS_MAX) {
             sched_yield();
         }
     }
 }
 
+void lora_ready(struct lora *l) {
+    finish(l, &l->down, down);
+    finish(l, &l->up, sum);
+}
+
+static void start(struct shared_parts *p) {
+    p->n = 0;
+    atomic_init(&p->next, 0);
+    atomic_init(&p->done, 0);
+}
+
+// The parts of the sums, behind which memory they begin; the bytes that they need.
+static size_t plan_sums(const struct node *n, size_t rows, struct lora *l) {
+    size_t floats = 0;
+    l->first[0] = 0;
+    for (size_t m = 0; m < n->n && n->kind != OP_LORA && rows <= SUM_ROWS; m++) {
+        size_t tiles = (n->matrix[m]->outputs + CPU_TILE - 1) / CPU_TILE;
+        l->first[m + 1] = l->first[m] + (tiles + SUM_TILES - 1) / SUM_TILES;
+        l->up.n = l->first[m + 1];
+        floats += tiles * rows * CPU_TILE;
+    }
+    return floats * sizeof(float);
+}
+
 OrtStatus *lora_prepare(const struct node *n, const float *x, size_t inputs, const size_t *outputs, size_t rows, struct lora *l) {
     cpu_graph *g = n->graph;
     memset(l->plus, 0, n->n * sizeof *l->plus);
-    l->parts = 0;
-    atomic_init(&l->next, 0);
-    atomic_init(&l->done, 0);
+    l->any = false;
+    l->node = n;
+    start(&l->down);
+    start(&l->up);
     if (g->lists == 0 || rows == 0) {
         return NULL;
     }
@@ -98,7 +134,8 @@ OrtStatus *lora_prepare(const struct node *n, const float *x, size_t inputs, con
         return NULL;
     }
     size_t head = (n_addends * sizeof(cpu_addend) + 63) & ~(size_t)63;
-    char *memory = room(&g->addends, head + floats * rows_each * sizeof(float));
+    size_t t_bytes = (floats * rows_each * sizeof(float) + 63) & ~(size_t)63;
+    char *memory = room(&g->addends, head + t_bytes + plan_sums(n, rows, l));
     if (!memory) {
         return n->api->CreateStatus(ORT_FAIL, "no memory for what adapters add");
     }
@@ -115,18 +152,25 @@ OrtStatus *lora_prepare(const struct node *n, const float *x, size_t inputs, con
                     if (p->inputs != inputs || p->first + (size_t)p->outputs > outputs[m]) {
                         return invalid(n, "an adapter's matrices do not fit it");
                     }
-                    *e = (cpu_addend){.addition = p, .from = list * rows_each, .to = (list + 1) * rows_each, .scale = uses[u].scale, .t = t};
+                    *e = cpu_addend_of(p, list * rows_each, (list + 1) * rows_each, uses[u].scale);
+                    e->t = t;
                     t += ranks_of(p) * rows_each;
                 }
             }
         }
-        l->plus[m] = (cpu_addends){first, (size_t)(e - first)};
+        l->plus[m] = (cpu_addends){.list = first, .n = (size_t)(e - first), .rows = rows};
+    }
+    float *sums = (float *)(memory + head + t_bytes);
+    for (size_t m = 0; m < n->n && l->up.n > 0; m++) {
+        l->plus[m].sums = l->sums[m] = sums;
+        sums += (n->matrix[m]->outputs + CPU_TILE - 1) / CPU_TILE * rows * CPU_TILE;
     }
     l->list = (const cpu_addend *)memory;
     l->x = x;
     l->inputs = inputs;
     l->row_blocks = (rows_each + DOWN_ROWS - 1) / DOWN_ROWS;
-    l->parts = floats / CPU_RANKS * l->row_blocks;
+    l->down.n = floats / CPU_RANKS * l->row_blocks;
+    l->any = true;
     return NULL;
 }
 
@@ -149,17 +193,13 @@ static void up(void *arg, size_t part, size_t worker) {
     size_t all = (u->outputs + CPU_TILE - 1) / CPU_TILE, tile = part % u->tile_blocks * UP_TILES, end = tile + UP_TILES < all ? tile + UP_TILES : all;
     size_t row = part / u->tile_blocks * UP_ROWS, rows = u->rows - row < UP_ROWS ? u->rows - row : UP_ROWS;
     for (; tile < end; tile++) {
-        float *y = u->y + row * u->outputs + tile * CPU_TILE, whole[CPU_TILE];
-        size_t there = u->outputs - tile * CPU_TILE;
-        if (there >= CPU_TILE) {
-            cpu_addends_up(&u->lora.plus[0], tile, row, rows, y, u->outputs);
-            continue;
-        }
-        for (size_t r = 0; r < rows; r++, y += u->outputs) { // what is there of a tile is copied to and fro
-            memset(whole, 0, sizeof whole);
-            memcpy(whole, y, there * sizeof *y);
-            cpu_addends_up(&u->lora.plus[0], tile, row + r, 1, whole, CPU_TILE);
-            memcpy(y, whole, there * sizeof *y);
+        float *y = u->y + row * u->outputs + tile * CPU_TILE, sums[UP_ROWS * CPU_TILE];
+        tile_addend e = cpu_addends_up(&u->lora.plus[0], tile, row, rows, (tile_addend){NULL, 0}, sums);
+        size_t there = u->outputs - tile * CPU_TILE < CPU_TILE ? u->outputs - tile * CPU_TILE : CPU_TILE;
+        for (size_t r = 0; r < rows && e.at; r++, y += u->outputs) {
+            for (size_t n = 0; n < there; n++) {
+                y[n] += sums[r * CPU_TILE + n];
+            }
         }
     }
 }
@@ -183,7 +223,7 @@ OrtStatus *lora_compute(struct node *n, OrtKernelContext *context) {
     if (u.y != from) {
         memcpy(u.y, from, u.rows * u.outputs * sizeof *from);
     }
-    if ((status = lora_prepare(n, x, (size_t)sx.dims[sx.rank - 1], &u.outputs, u.rows, &u.lora)) || u.lora.parts == 0) {
+    if ((status = lora_prepare(n, x, (size_t)sx.dims[sx.rank - 1], &u.outputs, u.rows, &u.lora)) || !u.lora.any) {
         return status;
     }
     u.tile_blocks = (u.outputs + CPU_TILE * UP_TILES - 1) / (CPU_TILE * UP_TILES);

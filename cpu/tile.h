@@ -56,12 +56,16 @@ static inline tile_parts parts_of(const cpu_matrix *m, size_t tile) {
     };
 }
 
+// From so many rows on.
+static inline tile_addend addend_from(tile_addend a, size_t row) {
+    return (tile_addend){a.at ? a.at + row * a.stride : NULL, a.stride};
+}
+
 // The kernels of a rung.
 struct linear_rung {
     size_t rows; // that go through a tile together
     // Rows [row, row+rows), no more than the above, by one tile: y[r*stride + n], r and n counted from the first of these.
-    // bias: 16, or NULL.
-    void (*tile)(const tile_parts *t, const cpu_activations *a, size_t row, size_t rows, const float *bias, float *y,
+    void (*tile)(const tile_parts *t, const cpu_activations *a, size_t row, size_t rows, tile_addend bias, float *y,
                  size_t stride);
     void (*quantise)(const float *x, size_t n, size_t unit, int8_t *q, float *scale, int32_t *sum);
     void (*gate)(int act, const float *gate, float *up, size_t n); // up = act(gate) * up, n a multiple of 16
@@ -72,8 +76,8 @@ struct linear_rung {
     // The scale of a block of n weights; NaN or infinite where one is. And its codes, a byte each, unless codes is NULL.
     float (*quantise_weights)(const float *w, size_t n, int bits, uint8_t *codes);
     // Of low-rank additions, see lora_kernels.h.
-    void (*down)(const void *a, bool half, size_t inputs, const float *x, size_t ld, size_t rows, float *t, size_t stride);
-    void (*up)(const void *b, bool half, size_t rank, const float *t, size_t ld, size_t rows, float *y, size_t stride);
+    void (*down)(const void *a, bool narrow, size_t inputs, const float *x, size_t ld, size_t rows, float *t, size_t stride);
+    void (*up)(const void *b, bool narrow, size_t rank, const float *t, size_t ld, size_t rows, tile_addend from, float *y);
 };
 
 extern const struct linear_rung linear_plain;

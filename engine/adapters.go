@@ -128,7 +128,7 @@ func (p *places) additions(a *lora.Adapter) (list []cpu.Addition, err error) {
 		}
 		for _, place := range at {
 			list = append(list, cpu.Addition{
-				Target: place.Target, First: place.First, Outputs: place.Outputs, Inputs: m.Inputs, Rank: m.Rank, Half: p.modules.Target(place.Target).Kernels,
+				Target: place.Target, First: place.First, Outputs: place.Outputs, Inputs: m.Inputs, Rank: m.Rank, Narrow: p.modules.Target(place.Target).Kernels,
 				Scale: m.Scale, A: m.A, B: m.B[place.From*m.Rank : (place.From+place.Outputs)*m.Rank],
 			})
 		}

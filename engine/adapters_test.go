@@ -268,7 +268,7 @@ func TestAdaptersOnKernels(t *testing.T) {
 				load(t, m, "b", randomAdapter(t, m, 7, 0.2, 2, names[:3]...))
 			}
 			plain := logitsWith(t, exact)
-			for _, uses := range [][]AdapterUse{{{"a", 1}}, {{"b", 1}, {"a", 0.5}}} {
+			for _, uses := range [][]AdapterUse{{{"a", 1}}, {{"b", -1}, {"a", 1}}} {
 				want := logitsWith(t, exact, uses...)
 				got, moved := compare(want, logitsWith(t, ours, uses...)), compare(want, plain)
 				t.Logf("%v: ours %v; without the adapter %v", uses, got, moved)

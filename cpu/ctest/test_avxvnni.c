@@ -32,8 +32,8 @@ static void check_shape(shape s, size_t n, uint32_t *seed) {
     for (size_t t = 0; t < (s.outputs + 15) / 16; t++) {
         tile_parts parts = parts_of(&x.m, t);
         for (int biased = 0; biased < 2; biased++) {
-            linear_under_test.tile(&parts, &a.a, 0, n, biased ? bias : NULL, got, CPU_TILE);
-            linear_plain.tile(&parts, &a.a, 0, n, biased ? bias : NULL, want, CPU_TILE);
+            linear_under_test.tile(&parts, &a.a, 0, n, (tile_addend){biased ? bias : NULL, 0}, got, CPU_TILE);
+            linear_plain.tile(&parts, &a.a, 0, n, (tile_addend){biased ? bias : NULL, 0}, want, CPU_TILE);
             CHECK(memcmp(got, want, n * CPU_TILE * sizeof *got) == 0,
                   "outputs %u, inputs %u, block %d, bits %d, zeros %d, %zu rows: not the bits of the plain rung", s.outputs,
                   s.inputs, s.block, s.bits, s.zeros, n);

@@ -11,8 +11,8 @@ typedef struct {
     float scale;
 } addition;
 
-static void new_addition(addition *x, uint32_t rank, uint32_t inputs, uint32_t first, uint32_t outputs, bool half, float size, uint32_t *seed) {
-    *x = (addition){.p = {.rank = rank, .inputs = inputs, .first = first, .outputs = outputs, .half = half}, .scale = 0.5f + (float)(rank % 3)};
+static void new_addition(addition *x, uint32_t rank, uint32_t inputs, uint32_t first, uint32_t outputs, bool narrow, float size, uint32_t *seed) {
+    *x = (addition){.p = {.rank = rank, .inputs = inputs, .first = first, .outputs = outputs, .narrow = narrow}, .scale = 0.5f + (float)(rank % 3)};
     x->a = exactly((size_t)rank * inputs * sizeof *x->a);
     x->b = exactly((size_t)outputs * rank * sizeof *x->b);
     for (size_t i = 0; i < (size_t)rank * inputs; i++) {
@@ -53,41 +53,61 @@ static void fill(const cpu_addend *e, const float *x, size_t inputs, size_t piec
     }
 }
 
-// y (rows, outputs up to a tile) with what the addends add, in pieces of so many rows.
+// y (rows, outputs up to a tile) and what the addends add, in pieces of so many rows.
 static void add(const cpu_addends *plus, size_t tiles, size_t rows, size_t piece, float *y) {
+    float *sums = exactly(piece * CPU_TILE * sizeof *sums);
     for (size_t tile = 0; tile < tiles; tile++) {
         for (size_t row = 0; row < rows; row += piece) {
-            cpu_addends_up(plus, tile, row, rows - row < piece ? rows - row : piece, y + row * tiles * CPU_TILE + tile * CPU_TILE, tiles * CPU_TILE);
+            size_t n = rows - row < piece ? rows - row : piece;
+            float *at = y + row * tiles * CPU_TILE + tile * CPU_TILE;
+            tile_addend e = cpu_addends_up(plus, tile, row, n, (tile_addend){NULL, 0}, sums);
+            for (size_t i = 0; i < n * CPU_TILE && e.at; i++) {
+                at[i / CPU_TILE * tiles * CPU_TILE + i % CPU_TILE] += e.at[i / CPU_TILE * e.stride + i % CPU_TILE];
+            }
         }
     }
+    free(sums);
+}
+
+static double largest_of(const float *x, size_t n, size_t stride) {
+    double most = 0;
+    for (size_t i = 0; i < n; i++) {
+        most = fmax(most, fabs((double)x[i * stride]));
+    }
+    return most;
 }
 
 static void check_oracle(const addition *x, const cpu_addend *e, const float *values, const float *y, const float *before, size_t stride) {
+    const size_t rank = x->p.rank, inputs = x->p.inputs;
+    const double scale = fabs((double)x->scale * (double)e->scale);
     for (size_t r = e->from; r < e->to; r++) {
         for (size_t n = 0; n < x->p.outputs; n++) {
-            double delta = 0, size = 0;
-            for (size_t j = 0; j < x->p.rank; j++) {
-                double t = 0, most = 0;
-                for (size_t k = 0; k < x->p.inputs; k++) {
-                    double term = (double)x->a[j * x->p.inputs + k] * (double)values[r * x->p.inputs + k];
+            double delta = 0, size = 0, rounded = 0;
+            for (size_t j = 0; j < rank; j++) {
+                double t = 0, terms = 0, all = 0;
+                for (size_t k = 0; k < inputs; k++) {
+                    double term = (double)x->a[j * inputs + k] * (double)values[r * inputs + k];
                     t += term;
-                    most += fabs(term);
+                    terms += fabs(term);
+                    all += fabs((double)values[r * inputs + k]);
                 }
-                double w = (double)x->b[n * x->p.rank + j] * (double)x->scale * (double)e->scale;
-                delta += w * t;
-                size += fabs(w) * most;
+                double b = (double)x->b[n * rank + j];
+                delta += b * t * (double)x->scale * (double)e->scale;
+                size += fabs(b) * terms * scale;
+                // Of 8 bits, each value is at most half a step from what it was.
+                double step_a = largest_of(x->a + j * inputs, inputs, 1) / 254 * all, step_b = largest_of(x->b + j, x->p.outputs, rank) / 254;
+                rounded += (fabs(b) * step_a + step_b * (fabs(t) + step_a)) * scale;
             }
             size_t at = r * stride + x->p.first + n;
             double want = (double)before[at] + delta, error = fabs((double)y[at] - want);
-            // Each value of A and B is rounded to 11 bits, or not at all; sums are of floats.
-            double limit = size * ((x->p.half ? 0x1p-10 : 0) + 0x1p-20) + fabs(want) * 0x1p-22;
-            CHECK(error <= limit, "rank %u, inputs %u, half %d: row %zu, output %zu: got %g, want %g", x->p.rank, x->p.inputs, x->p.half, r, n,
+            double limit = (x->p.narrow ? 1.0001 * rounded : 0) + size * 0x1p-20 + fabs(want) * 0x1p-22; // sums are of floats
+            CHECK(error <= limit, "rank %zu, inputs %zu, narrow %d: row %zu, output %zu: got %g, want %g", rank, inputs, x->p.narrow, r, n,
                   (double)y[at], want);
         }
     }
 }
 
-static void check(uint32_t rank, uint32_t inputs, uint32_t first, uint32_t outputs, bool half, float size, size_t rows, uint32_t *seed) {
+static void check(uint32_t rank, uint32_t inputs, uint32_t first, uint32_t outputs, bool narrow, float size, size_t rows, uint32_t *seed) {
     addition x[LISTS];
     cpu_addend list[LISTS];
     const size_t tiles = (first + outputs + 15) / 16, all = rows * tiles * CPU_TILE, middle = rows / 3;
@@ -100,11 +120,11 @@ static void check(uint32_t rank, uint32_t inputs, uint32_t first, uint32_t outpu
         before[i] = next_logit(seed);
     }
     for (size_t i = 0; i < LISTS; i++) {
-        new_addition(&x[i], rank + (uint32_t)i, inputs, first, outputs, half, size, seed);
-        list[i] = (cpu_addend){.addition = &x[i].p, .from = i ? middle : 0, .to = i ? rows : middle, .scale = i ? -0.75f : 1};
+        new_addition(&x[i], rank + (uint32_t)i, inputs, first, outputs, narrow, size, seed);
+        list[i] = cpu_addend_of(&x[i].p, i ? middle : 0, i ? rows : middle, i ? -0.75f : 1);
         list[i].t = exactly((list[i].to - list[i].from) * ranks(&x[i]) * sizeof *list[i].t);
     }
-    const cpu_addends plus = {list, LISTS};
+    const cpu_addends plus = {.list = list, .n = LISTS};
     for (int rung = 0; rung < 2; rung++) {
         cpu_rung_set(rung ? under_test : plain);
         float *y = rung ? got : want;
@@ -132,42 +152,52 @@ static void check(uint32_t rank, uint32_t inputs, uint32_t first, uint32_t outpu
     free(want);
 }
 
-// A layer with additions is the layer without, and the additions on top: before the activation where there is one.
-static void check_layer(uint32_t outputs, size_t rows_of, uint32_t *seed) {
+// A layer with additions is the layer whose bias they are part of, computed tile by tile or for all tiles before.
+static void check_layer(uint32_t outputs, uint16_t block, size_t n, uint32_t *seed) {
     enum { INPUTS = 64 };
     matrix m[2];
     addition x[2];
     cpu_addend list[2];
-    cpu_addends plus[2];
+    cpu_addends plus[2], before[2];
     rows a;
-    const size_t tiles = (outputs + 15) / 16, size = rows_of * outputs;
-    float *values = exactly(rows_of * INPUTS * sizeof *values), *got = exactly(size * sizeof *got), *want[2];
-    for (size_t i = 0; i < rows_of * INPUTS; i++) {
+    const size_t tiles = (outputs + 15) / 16, size = n * outputs, from = n > 2;
+    float *values = exactly(n * INPUTS * sizeof *values), *bias = exactly(outputs * sizeof *bias), *got = exactly(size * sizeof *got),
+          *again = exactly(size * sizeof *again), *want[2], *sums[2];
+    for (size_t i = 0; i < n * INPUTS; i++) {
         values[i] = next_logit(seed);
     }
-    new_rows(&a, rows_of, INPUTS, 32, values);
-    for (size_t i = 0; i < 2; i++) {
-        new_matrix(&m[i], (shape){outputs, INPUTS, 32, 4, 0, 0, 0.02f}, seed);
-        new_addition(&x[i], 6, INPUTS, outputs > 20 ? 5 : 0, outputs > 20 ? outputs - 7 : outputs, true, 0.1f, seed);
-        list[i] = (cpu_addend){.addition = &x[i].p, .from = rows_of > 2, .to = rows_of, .scale = 1};
-        list[i].t = exactly((list[i].to - list[i].from) * ranks(&x[i]) * sizeof *list[i].t);
-        fill(&list[i], values, INPUTS, rows_of);
-        plus[i] = (cpu_addends){&list[i], 1};
-        want[i] = exactly(size * sizeof *want[i]);
-        cpu_linear(&m[i].m, 0, tiles, &a.a, 0, rows_of, NULL, NULL, want[i], outputs);
-        for (size_t r = 0; r < rows_of; r++) {
-            float whole[64] = {0};
-            CHECK(outputs <= 64, "BUG: room for 64 outputs");
-            memcpy(whole, want[i] + r * outputs, outputs * sizeof *whole);
-            for (size_t t = 0; t < tiles; t++) {
-                cpu_addends_up(&plus[i], t, r, 1, whole + t * CPU_TILE, CPU_TILE);
-            }
-            memcpy(want[i] + r * outputs, whole, outputs * sizeof *whole);
-        }
-        cpu_linear(&m[i].m, 0, tiles, &a.a, 0, rows_of, NULL, &plus[i], got, outputs);
-        check_same(got, want[i], size, "linear");
+    for (size_t i = 0; i < outputs; i++) {
+        bias[i] = next_logit(seed);
     }
-    cpu_gated(&m[0].m, &m[1].m, CPU_SILU, 0, tiles, &a.a, 0, rows_of, NULL, NULL, plus, got, outputs);
+    new_rows(&a, n, INPUTS, block < 32 ? 16 : 32, values);
+    for (size_t i = 0; i < 2; i++) {
+        const float *b = i ? bias : NULL;
+        new_matrix(&m[i], (shape){outputs, INPUTS, block, i ? 8 : 4, 0, 0, 0.02f}, seed);
+        new_addition(&x[i], 6, INPUTS, outputs > 20 ? 5 : 0, outputs > 20 ? outputs - 7 : outputs, true, 0.1f, seed);
+        list[i] = cpu_addend_of(&x[i].p, from, n, 1);
+        list[i].t = exactly((n - from) * ranks(&x[i]) * sizeof *list[i].t);
+        fill(&list[i], values, INPUTS, n);
+        before[i] = plus[i] = (cpu_addends){.list = &list[i], .n = 1, .rows = n};
+        before[i].sums = sums[i] = exactly(tiles * n * CPU_TILE * sizeof *sums[i]);
+        cpu_sums(&m[i].m, b, &plus[i], 0, tiles / 2, sums[i]);
+        cpu_sums(&m[i].m, b, &plus[i], tiles / 2, tiles - tiles / 2, sums[i]);
+        want[i] = exactly(size * sizeof *want[i]);
+        for (size_t r = 0; r < n; r++) { // each row with a bias of its own
+            float *of_row = exactly(outputs * sizeof *of_row);
+            for (size_t o = 0; o < outputs; o++) {
+                of_row[o] = sums[i][(o / 16 * n + r) * 16 + o % 16];
+            }
+            cpu_linear(&m[i].m, 0, tiles, &a.a, r, 1, of_row, NULL, want[i], outputs);
+            free(of_row);
+        }
+        cpu_linear(&m[i].m, 0, tiles, &a.a, 0, n, b, &plus[i], got, outputs);
+        cpu_linear(&m[i].m, 0, tiles, &a.a, 0, n, b, &before[i], again, outputs);
+        check_same(got, want[i], size, "linear");
+        check_same(again, want[i], size, "linear with the sums of before");
+    }
+    cpu_gated(&m[0].m, &m[1].m, CPU_SILU, 0, tiles, &a.a, 0, n, NULL, bias, plus, got, outputs);
+    cpu_gated(&m[0].m, &m[1].m, CPU_SILU, 0, tiles, &a.a, 0, n, NULL, bias, before, again, outputs);
+    check_same(again, got, size, "gated with the sums of before");
     for (size_t i = 0; i < size; i++) {
         double g = (double)want[0][i], w = g / (1 + exp(-g)) * (double)want[1][i];
         CHECK(fabs((double)got[i] - w) <= 1e-5 * fabs(w) + 1e-6, "gated: at %zu got %g, want %g", i, (double)got[i], w);
@@ -177,9 +207,12 @@ static void check_layer(uint32_t outputs, size_t rows_of, uint32_t *seed) {
         free_addition(&x[i]);
         free(list[i].t);
         free(want[i]);
+        free(sums[i]);
     }
     free(values);
+    free(bias);
     free(got);
+    free(again);
     free_rows(&a);
 }
 
@@ -209,17 +242,18 @@ static void test(void) {
         plain = i;
     }
     static const float sizes[] = {1, 1e-4f, 1e12f, 1e-20f};
-    for (int half = 0; half < 2; half++) {
+    for (int narrow = 0; narrow < 2; narrow++) {
         for (uint32_t rank = 1; rank <= 18; rank++) {
-            check(rank, 64, 0, 32, half, 1, 9, &seed);
-            check(rank, 1 + next_random(&seed) % 70, next_random(&seed) % 40, 1 + next_random(&seed) % 50, half, sizes[rank % 4],
+            check(rank, 64, 0, 32, narrow, 1, 9, &seed);
+            check(rank, 1 + next_random(&seed) % 70, next_random(&seed) % 40, 1 + next_random(&seed) % 50, narrow, sizes[rank % 4],
                   1 + next_random(&seed) % 13, &seed);
         }
-        check(64, 896, 16, 112, half, 0.05f, 2, &seed);
+        check(64, 896, 16, 112, narrow, 0.05f, 2, &seed);
     }
     for (uint32_t outputs = 1; outputs <= 40; outputs += 3) {
         cpu_rung_set(under_test);
-        check_layer(outputs, 1 + outputs % 7, &seed);
+        check_layer(outputs, 32, 1 + outputs % 7, &seed);
+        check_layer(outputs, 16, 1 + outputs % 5, &seed);
     }
     check_refused(&seed);
 }
