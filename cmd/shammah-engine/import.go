@@ -11,7 +11,6 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -227,9 +226,8 @@ func sayPlan(out io.Writer, name string, p *quantise.Plan) {
 	}
 }
 
-// meter shows how a model is written. set may be called by several goroutines.
+// meter shows how a model is written.
 type meter struct {
-	mu    sync.Mutex
 	show  display
 	total int64
 	last  time.Time
@@ -252,8 +250,6 @@ func newMeter(c *cli.Context, total int64) *meter {
 const meterPause = 50 * time.Millisecond
 
 func (m *meter) set(done int64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	if now := time.Now(); now.Sub(m.last) >= meterPause {
 		m.last = now
 		m.show.event(hub.Event{Kind: hub.Progress, Text: "quantising", Done: done, Total: m.total, Files: 1}, nil)

@@ -9,7 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync/atomic"
+	"sync"
 
 	"github.com/dustin/go-humanize"
 
@@ -24,7 +24,7 @@ var ErrExists = errors.New("it is there already")
 var others = []string{"special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE"}
 
 // Write writes the model into a folder that is not there yet; it appears whole, or not at all. progress, which may be nil, is told how many of
-// Bytes are written, by one goroutine at a time in no order.
+// Bytes are written, by one goroutine at a time, in order.
 func (p *Plan) Write(ctx context.Context, dir string, o Origin, progress func(done int64)) (err error) {
 	if _, err := os.Lstat(dir); err == nil {
 		return fmt.Errorf("quantise: write %s: %w", dir, ErrExists)
@@ -194,11 +194,15 @@ func (p *Plan) writeData(ctx context.Context, name string, progress func(int64))
 			parts = append(parts, part{x, cut{int(at), int(min(at+pieceBytes, length))}})
 		}
 	}
-	var done atomic.Int64
+	var telling sync.Mutex
+	var done int64
 	err = parallel(ctx, parts, func(x part, b *buffers) error {
 		n, err := p.writePart(out, x, b)
 		if progress != nil && err == nil {
-			progress(done.Add(n))
+			telling.Lock()
+			defer telling.Unlock()
+			done += n
+			progress(done)
 		}
 		return err
 	})
