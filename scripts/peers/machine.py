@@ -95,7 +95,7 @@ def describe():
     flags = [f for f in ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8") if f in info.get("flags", "").split()]
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     return {"cpu": info.get("model name", platform.machine()), "family": info.get("cpu family", ""), "model": info.get("model", ""), "flags": flags,
-            "cores": CORES, "memory_gib": round(memory, 1), "system": platform.platform(), "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()) + " UTC"}
+            "cores": CORES, "memory_gib": round(memory, 1), "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}, {platform.machine()}", "date": time.strftime("%Y-%m-%d %H:%M", time.gmtime()) + " UTC"}
 
 
 if __name__ == "__main__":  # for a try by hand: machine.py COMMAND ...
