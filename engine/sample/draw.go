@@ -11,14 +11,18 @@ func (s *Sampler) drawBounded(row []float32) (int32, error) {
 	if !ok {
 		return -1, ErrNumeric
 	}
-	ids, prob := s.ids[:n], s.weights[:n]
+	return s.drawAmong(s.ids[:n], s.weights[:n]), nil
+}
+
+// drawAmong draws one of ids by their logits, largest first, which become probabilities.
+func (s *Sampler) drawAmong(ids []int32, prob []float32) int32 {
 	s.kernels.Softmax(prob, s.scale)
 	least, sum, keep := s.params.MinP*prob[0], 0.0, 0
-	for keep < n && !s.full(sum) && prob[keep] >= least {
+	for keep < len(prob) && !s.full(sum) && prob[keep] >= least {
 		sum += float64(prob[keep])
 		keep++
 	}
-	return ids[s.pick(sum, prob[:keep])], nil
+	return ids[s.pick(sum, prob[:keep])]
 }
 
 // drawAny draws from the whole vocabulary: all of it, or the part that top-p and min-p leave.

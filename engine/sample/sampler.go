@@ -11,11 +11,12 @@ import (
 // ErrNumeric says that a row of logits holds a NaN or +Inf, nothing finite, or the same value everywhere: no token can be chosen from it.
 var ErrNumeric = errors.New("sample: choose a token: the model gave logits that are not usable numbers")
 
-// Logits is one row of (vocab), as float32 or as half-precision bits: exactly one of the two is set. It is read in place and never changed.
-// -Inf is a masked token.
+// Logits is one row of (vocab), as float32 or as half-precision bits, or the largest of a row that lies elsewhere: exactly one of the three
+// is set. It is read in place and never changed. -Inf is a masked token.
 type Logits struct {
 	F32 []float32
 	F16 []uint16
+	Top *Top
 }
 
 // Kernels are the loops over a row. Package cpu has fast ones and states their contract; Reference has plain ones.
@@ -55,7 +56,7 @@ func New(p Params, vocab int, k Kernels) *Sampler {
 	if p.Temperature == 0 {
 		return s
 	}
-	s.scale = min(1/p.Temperature, 1e30) // finite: an infinite one has no product with 0
+	s.scale = p.Scale()
 	if p.TopK > 0 && p.TopK < vocab {
 		s.ids, s.weights = make([]int32, p.TopK), make([]float32, p.TopK)
 		return s
@@ -96,6 +97,15 @@ func (s *Sampler) count(id int32) {
 
 // choose is Next without the counting.
 func (s *Sampler) choose(l Logits, forbid []int32) (int32, error) {
+	if l.Top != nil {
+		if id, ok := s.chooseTop(l.Top, forbid); ok {
+			return id, nil
+		}
+		var err error
+		if l, err = l.Top.Whole(); err != nil {
+			return -1, err
+		}
+	}
 	if n := len(l.F32) + len(l.F16); n != s.vocab || (l.F32 != nil && l.F16 != nil) {
 		return -1, fmt.Errorf("sample: choose a token: expected one row of %d logits, found %d", s.vocab, n)
 	}

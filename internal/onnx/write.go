@@ -152,6 +152,9 @@ func value(v *Value) []byte {
 		}
 		shape = message(shape, 1, dim)
 	}
-	kind := message(integer(nil, 1, int64(v.Type)), 2, shape)
+	kind := integer(nil, 1, int64(v.Type))
+	if v.Shape != nil {
+		kind = message(kind, 2, shape)
+	}
 	return message(text(nil, 1, v.Name), 2, message(nil, 1, kind))
 }
