@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +16,6 @@ import (
 	"github.com/shammah/shammah-engine/engine/derive"
 	"github.com/shammah/shammah-engine/engine/lora"
 	"github.com/shammah/shammah-engine/engine/model"
-	"github.com/shammah/shammah-engine/internal/onnx"
 	"github.com/shammah/shammah-engine/ort"
 )
 
@@ -340,30 +338,17 @@ func (m *Model) planAdapters(files model.Files, o Options) error {
 	return nil
 }
 
-// openAdapted opens the graph as it is but for its places for adapters. Weights that lie outside of it stay where they are.
+// openAdapted opens the graph as it is but for its places for adapters.
 func (m *Model) openAdapted(files model.Files, options ort.SessionOptions) error {
-	d := m.bare
-	source, err := d.tensors.Graph()
+	graph, err := m.bare.write(files)
 	if err != nil {
 		return err
-	}
-	bytes, err := onnx.Write(d.plan.Model, source)
-	if err != nil {
-		return fmt.Errorf("engine: open %s for adapters: %w", name(files), err)
 	}
 	g, err := cpu.NewGraph(nil, nil, m.threads)
 	if err != nil {
 		return err
 	}
-	m.places = newPlaces(g, d.plan, m.spec)
+	m.places = newPlaces(g, m.bare.plan, m.spec)
 	options.Operators = &ort.Operators{Domain: derive.Domain, List: g.Operators(), Released: g.Close}
-	if files.Dir != "" {
-		options.Config = maps.Clone(options.Config)
-		if options.Config == nil {
-			options.Config = map[string]string{}
-		}
-		options.Config["session.model_external_initializers_file_folder_path"] = filepath.Dir(files.Path(files.Graph))
-	}
-	m.session, err = m.env.OpenSessionBytes(bytes, options)
-	return err
+	return m.openWritten(files, graph, options)
 }

@@ -29,13 +29,18 @@ func deviceOf(providers []ort.Provider) (d ort.Device, err error) {
 // openSingle allocates the cache of one sequence: on the device that computes, where it can lie there, so that keys and values are not copied
 // to it and back at each step.
 func (m *Model) openSingle() (*kv.Cache, error) {
-	if m.device.Name == "" || !m.spec.Shared || m.placement.Compute(m.device.Name) < 0.5 {
+	if !m.spec.Shared || !m.onDevice() {
 		return m.openCache(1)
 	}
 	return m.openOn(m.device)
 }
 
+// onDevice says whether the providers' own memory is where most is computed.
+func (m *Model) onDevice() bool {
+	return m.device.Name != "" && m.placement.Compute(m.device.Name) >= 0.5
+}
+
 func (m *Model) openOn(d ort.Device) (*kv.Cache, error) {
 	plan, element := m.cachePlan(1)
-	return kv.OpenOn(m.session, d, plan, element)
+	return kv.OpenOn(m.env, m.session, d, plan, element, m.transfer.copy)
 }

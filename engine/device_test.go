@@ -1,9 +1,7 @@
 package engine
 
 import (
-	"io"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/shammah/shammah-engine/internal/ortest"
@@ -25,6 +23,7 @@ func TestCacheOnADevice(t *testing.T) {
 	if m.cache.Device() != "" {
 		t.Errorf("the cache of a model on the CPU lies on %q", m.cache.Device())
 	}
+	m.transfer = newTransfer(m.env, nil)
 	there, err := m.openOn(ort.Device{Name: "Cpu"})
 	if err != nil {
 		t.Fatal(err)
@@ -51,9 +50,6 @@ func TestCacheOnADevice(t *testing.T) {
 	}
 	if _, err := there.Row(0); err == nil {
 		t.Error("a row of it was taken, and its memory cannot be seen")
-	}
-	if err := there.WriteTokens(io.Discard, 1); err == nil || !strings.Contains(err.Error(), "cannot be seen") {
-		t.Errorf("it was written to a file: %v", err)
 	}
 }
 

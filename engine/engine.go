@@ -19,7 +19,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/dustin/go-humanize"
 	"github.com/rs/zerolog"
 
 	"github.com/shammah/shammah-engine/engine/decode"
@@ -56,6 +55,8 @@ type Options struct {
 	Draft     *Model         // guesses for this one, which must have the same vocabulary; once this one is open, its Close closes both
 	NoText    bool           // no tokenizer and no template: requests carry Tokens and ask for TokensOnly
 	Log       zerolog.Logger
+
+	device ort.Device // for tests: a memory that stands in for a GPU's
 }
 
 // Model is an open model. It is safe for concurrent use: requests take turns.
@@ -76,6 +77,8 @@ type Model struct {
 	notes     []string // warnings about how it was opened
 	exact     bool
 	compared  int64    // bytes that the original was foreseen to take, if it was opened first to be compared with
+	topped    *derived // the original with the choice of tokens appended, nil: whole rows of logits are given alone
+	transfer  *transfer
 	bare      *derived // the original with places for adapters, nil: none were wished for, or our kernels have them
 	places    *places  // for adapters, nil: none
 	stepBytes int64
@@ -163,15 +166,24 @@ func prepareModel(env *ort.Env, files model.Files, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.device.Name != "" {
+		device = o.device
+	}
 	m := &Model{env: env, spec: spec, threads: o.Threads, exact: o.Kernels == KernelsExact, device: device, log: o.Log, turn: make(chan struct{}, 1), closed: make(chan struct{})}
 	if m.threads <= 0 {
 		m.threads = sys.ReadCPU().Threads()
 	}
 	m.named = m.identity(files, o)
+	if device.Name != "" {
+		m.transfer = newTransfer(env, o.Providers)
+	}
 	if err := m.planKernels(files, o); err != nil {
 		return nil, err
 	}
 	if err := m.planAdapters(files, o); err != nil {
+		return nil, errors.Join(err, m.closeDerived())
+	}
+	if err := m.planTop(files); err != nil {
 		return nil, errors.Join(err, m.closeDerived())
 	}
 	if err := m.plan(o); err != nil {
@@ -224,7 +236,7 @@ func (m *Model) settle(files model.Files) (err error) {
 	if m.packed != nil {
 		return m.checkDerived()
 	}
-	if m.spec, err = files.Load(signature(m.session)); err == nil {
+	if m.spec, err = files.Load(original(signature(m.session))); err == nil {
 		m.stepBytes = m.spec.StepBytes
 	}
 	return err
@@ -306,13 +318,6 @@ func (m *Model) Kernels() string { return m.kernels }
 // bandwidth it is the time that a token takes at least.
 func (m *Model) StepBytes() int64 { return m.stepBytes }
 
-// Peak is the memory foreseen for this process, in bytes, when a sequence has so many tokens, of which prompt were read; 0 is as many as the
-// context has room for. It counts the original too where that was opened first, to be compared with.
-func (m *Model) Peak(tokens, prompt int) (int64, error) {
-	e, err := m.spec.MemoryEstimate(model.Use{Context: m.context, Tokens: tokens, Prompt: prompt, Text: m.tokenizer != nil, Exact: m.exact})
-	return max(e.Total(), m.compared), err
-}
-
 // Kept lists what the runtime computes although the kernels have an operator for it, and why.
 func (m *Model) Kept() []derive.Kept {
 	if m.packed == nil {
@@ -342,6 +347,7 @@ func (m *Model) Close() error {
 	if m.cache != nil {
 		errs = append(errs, m.cache.Close())
 	}
+	errs = append(errs, m.transfer.Close())
 	if m.session != nil {
 		errs = append(errs, m.session.Close())
 	}
@@ -355,40 +361,6 @@ func (m *Model) Close() error {
 		m.tokenizer.Close()
 	}
 	return errors.Join(errs...)
-}
-
-// contextLeast is the shortest context that is taken unasked.
-const contextLeast = 512
-
-// fitContext halves a context that nobody asked for until it fits into the memory available, and notes it.
-func (m *Model) fitContext(o Options, available int64) error {
-	wished := m.context
-	first := m.checkMemory(o, available)
-	err := first
-	for errors.Is(err, ErrMemory) && o.Context == 0 && m.context/2 >= contextLeast {
-		m.context /= 2
-		err = m.checkMemory(o, available)
-	}
-	if err != nil {
-		m.context = wished
-		return first
-	}
-	if m.context < wished {
-		m.notes = append(m.notes, fmt.Sprintf("a context of %d tokens, not the usual %d, so that the model fits into the %s of memory available", m.context, wished, humanize.IBytes(uint64(available))))
-	}
-	return nil
-}
-
-// checkMemory refuses a model that needs more memory than is available: the numbers say what, and what to do.
-func (m *Model) checkMemory(o Options, available int64) error {
-	e, err := m.spec.MemoryEstimate(model.Use{Context: m.context, Text: !o.NoText, Exact: m.exact})
-	if err != nil || e.Total() <= available {
-		return err
-	}
-	size := func(n int64) string { return humanize.IBytes(uint64(n)) }
-	return fmt.Errorf("engine: open %s: %w: it needs about %s (weights %s, packed for the processor %s, cache for %d tokens %s, logits and values %s, the rest %s), %s are available; choose a smaller model, variant or context, or try it with --force",
-		m.spec.Name, ErrMemory, size(e.Total()), size(e.Weights), size(e.Prepack), m.context, size(e.KV), size(e.Logits+e.Scratch),
-		size(e.Total()-e.Weights-e.Prepack-e.KV-e.Logits-e.Scratch), size(available))
 }
 
 // wanted is the kind of provider that a variant is chosen for, as package model names it.

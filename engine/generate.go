@@ -88,6 +88,8 @@ func (m *Model) Generate(ctx context.Context, q Request) iter.Seq2[Token, error]
 		}
 		defer giveBack()
 		defer m.runner.closeWide()
+		m.runner.few(&q.Sampling)
+		defer m.runner.few(nil)
 		r.Proposers = proposers
 		for token, err := range decode.Generate(ctx, m.runner, r) {
 			if !yield(token, err) {

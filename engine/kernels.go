@@ -120,7 +120,7 @@ func (m *Model) checkDerived() error {
 
 // closeDerived closes what planning opened.
 func (m *Model) closeDerived() error {
-	for _, d := range []*derived{m.packed, m.bare} {
+	for _, d := range []*derived{m.packed, m.bare, m.topped} {
 		if d != nil {
 			return d.tensors.Close()
 		}

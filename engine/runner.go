@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/shammah/shammah-engine/engine/decode"
+	"github.com/shammah/shammah-engine/engine/derive"
 	"github.com/shammah/shammah-engine/engine/kv"
 	"github.com/shammah/shammah-engine/engine/model"
 	"github.com/shammah/shammah-engine/engine/sample"
@@ -41,6 +42,7 @@ type runner struct {
 	wanted    *ort.Value // (n) int64: which of the run's tokens get logits, nil where the graph does not ask
 	keep      []int64    // one element: how many of the run's last tokens get logits, nil where the graph does not ask
 	branch    []bool     // one element: whether a merged graph takes its cached branch
+	top       *top       // nil where the graph gives whole rows alone
 	wide      *ort.Value // (1, n, vocab): logits of several tokens of the single row, nil until they are needed
 	last      *ort.Value // (rows, 1, vocab): logits of each row's last token
 	logits    []sample.Logits
@@ -60,15 +62,15 @@ func newRunner(m *Model, rows int, cache *kv.Cache) (*runner, error) {
 		spec: m.spec, env: m.env, session: m.session, cache: cache, rows: rows, capacity: m.context, chunk: m.chunk, places: m.places,
 		lengths: make([]int, rows), pads: make([]int, rows), held: make([]int32, 0, m.context),
 	}
-	if err := r.open(); err != nil {
+	if err := r.open(m); err != nil {
 		r.Close()
 		return nil, err
 	}
 	return r, nil
 }
 
-func (r *runner) open() error {
-	if err := r.prepareCall(); err != nil {
+func (r *runner) open(m *Model) error {
+	if err := r.prepareCall(m); err != nil {
 		return err
 	}
 	n := max(r.chunk, rowsMax)
@@ -102,7 +104,7 @@ func (r *runner) open() error {
 }
 
 // prepareCall lists the tensors of a run and binds those that never change.
-func (r *runner) prepareCall() error {
+func (r *runner) prepareCall(m *Model) error {
 	s := r.spec
 	inputs, outputs := []string{s.InputIDs}, []string{s.Logits}
 	place := func(names *[]string, name string) int {
@@ -138,6 +140,15 @@ func (r *runner) prepareCall() error {
 		r.extra, constants[i] = append(r.extra, v), v
 		r.branch = ort.View[bool](v)
 	}
+	var scale *ort.Value
+	if m.topped != nil {
+		v, err := r.env.NewTensor(ort.Float32, 1)
+		if err != nil {
+			return err
+		}
+		r.extra, constants[place(&inputs, derive.TopScale)], scale = append(r.extra, v), v, v
+		ort.View[float32](v)[0] = 1
+	}
 	r.at.past, r.at.present = len(inputs), len(outputs)
 	if r.cache != nil {
 		for i := range s.Past {
@@ -151,11 +162,24 @@ func (r *runner) prepareCall() error {
 	if r.call, err = r.session.NewCall(inputs, outputs); err != nil {
 		return err
 	}
+	if scale != nil && m.runner == nil { // it is the model's own, and not of a batch
+		if err := r.openTop(m, scale, inputs, outputs[r.at.present:]); err != nil {
+			return err
+		}
+	}
 	for i, v := range constants {
-		r.call.SetInput(i, v)
+		r.setInput(i, v)
 	}
 	r.bindCache()
 	return nil
+}
+
+// setInput sets an input of every run.
+func (r *runner) setInput(i int, v *ort.Value) {
+	r.call.SetInput(i, v)
+	if r.top != nil {
+		r.top.call.SetInput(i, v)
+	}
 }
 
 // bindCache points the call at the values that hold past and present now.
@@ -164,10 +188,13 @@ func (r *runner) bindCache() {
 		return
 	}
 	for i, v := range r.cache.Past() {
-		r.call.SetInput(r.at.past+i, v)
+		r.setInput(r.at.past+i, v)
 	}
 	for i, v := range r.cache.Present() {
 		r.call.SetOutput(r.at.present+i, v)
+		if r.top != nil {
+			r.top.call.SetOutput(r.top.present+i, v)
+		}
 	}
 }
 
@@ -219,7 +246,7 @@ func (r *runner) adopt(ids []int32) {
 	r.lengths[0], r.held = len(ids), append(r.held[:0], ids...)
 }
 
-// Feed appends ids to the single row, in chunks so that it can be cancelled, and gives the logits of the last one.
+// Feed appends ids to the single row, in chunks so that it can be cancelled, and gives the logits of the last one: all, or after few the largest.
 func (r *runner) Feed(ctx context.Context, ids []int32) (sample.Logits, error) {
 	if err := r.fits(ids); err != nil {
 		return sample.Logits{}, err
@@ -238,6 +265,9 @@ func (r *runner) Feed(ctx context.Context, ids []int32) (sample.Logits, error) {
 		ids = ids[n:]
 	}
 	r.closeWide()
+	if r.top != nil && r.top.on {
+		return r.top.logits, nil
+	}
 	return r.logits[0], nil
 }
 
@@ -335,12 +365,12 @@ func (r *runner) run(n, added, rows int) error {
 	if err := r.places.use(r.adapters); err != nil {
 		return err
 	}
-	r.call.SetInput(r.at.ids, r.ids)
+	r.setInput(r.at.ids, r.ids)
 	if r.mask != nil {
-		r.call.SetInput(r.at.mask, r.mask)
+		r.setInput(r.at.mask, r.mask)
 	}
 	if r.positions != nil {
-		r.call.SetInput(r.at.positions, r.positions)
+		r.setInput(r.at.positions, r.positions)
 	}
 	if r.cache != nil {
 		if err := r.cache.Prepare(added); err != nil {
@@ -364,6 +394,12 @@ func (r *runner) run(n, added, rows int) error {
 
 // runLogits asks for the logits of the last rows of n tokens and runs. A graph that cannot be asked gives all n.
 func (r *runner) runLogits(n, rows int) error {
+	if r.top != nil && r.top.on {
+		if r.keep != nil {
+			r.keep[0] = 1
+		}
+		return r.top.run(r.cancel)
+	}
 	given := rows
 	switch {
 	case r.wanted != nil:
@@ -424,6 +460,9 @@ func (r *runner) Close() error {
 	var errs []error
 	if r.call != nil {
 		errs = append(errs, r.call.Close())
+	}
+	if r.top != nil {
+		errs = append(errs, r.top.Close())
 	}
 	for _, v := range append([]*ort.Value{r.ids, r.mask, r.positions, r.wide, r.last}, r.extra...) {
 		if v != nil {

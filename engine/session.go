@@ -3,8 +3,11 @@ package engine
 import (
 	"fmt"
 	"io/fs"
+	"maps"
+	"path/filepath"
 
 	"github.com/shammah/shammah-engine/engine/model"
+	"github.com/shammah/shammah-engine/internal/onnx"
 	"github.com/shammah/shammah-engine/ort"
 )
 
@@ -34,6 +37,15 @@ func (m *Model) openSession(files model.Files, o Options) error {
 			return m.place(files)
 		}
 		return err
+	case m.topped != nil:
+		graph, err := m.topped.write(files)
+		if err == nil {
+			err = m.openWritten(files, graph, options)
+		}
+		if err != nil {
+			return err
+		}
+		return m.place(files)
 	}
 	if files.Dir == "" {
 		var graph []byte
@@ -48,6 +60,32 @@ func (m *Model) openSession(files model.Files, o Options) error {
 		return err
 	}
 	return m.place(files)
+}
+
+// write encodes a graph that was edited.
+func (d *derived) write(files model.Files) ([]byte, error) {
+	source, err := d.tensors.Graph()
+	if err != nil {
+		return nil, err
+	}
+	graph, err := onnx.Write(d.plan.Model, source)
+	if err != nil {
+		return nil, fmt.Errorf("engine: open %s: write its graph anew: %w", name(files), err)
+	}
+	return graph, nil
+}
+
+// openWritten opens a graph that was written anew. Weights that lie outside of it stay where they are.
+func (m *Model) openWritten(files model.Files, graph []byte, options ort.SessionOptions) (err error) {
+	if files.Dir != "" {
+		options.Config = maps.Clone(options.Config)
+		if options.Config == nil {
+			options.Config = map[string]string{}
+		}
+		options.Config["session.model_external_initializers_file_folder_path"] = filepath.Dir(files.Path(files.Graph))
+	}
+	m.session, err = m.env.OpenSessionBytes(graph, options)
+	return err
 }
 
 // signature is the session's inputs and outputs as plain values.

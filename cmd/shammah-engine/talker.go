@@ -143,6 +143,9 @@ func (t *talker) Describe() []string {
 	if bytes, err := m.Peak(0, 0); err == nil {
 		lines = append(lines, row("memory", "at most about %s", size(bytes)))
 	}
+	if bytes, err := m.DeviceBytes(); err == nil && bytes > 0 {
+		lines = append(lines, row("of device", "about %s", size(bytes)))
+	}
 	if names := t.adapted.names(); len(names) > 0 {
 		lines = append(lines, row("adapters", "%s", strings.Join(names, ", ")))
 	}

@@ -123,7 +123,9 @@ func TestTopWhereItCannotBe(t *testing.T) {
 		{"functions", func(m *onnx.Model, _ *model.Spec) { m.Functions = []onnx.Function{{Name: "f"}} }, "functions"},
 		{"no vocabulary", func(_ *onnx.Model, s *model.Spec) { s.Vocab = 0 }, "vocabulary"},
 		{"our kernels' graph", func(_ *onnx.Model, s *model.Spec) { s.LogitsRows = "rows" }, "original"},
-		{"a name that is taken", func(m *onnx.Model, _ *model.Spec) { m.Graph.Nodes[0].Outputs = append(m.Graph.Nodes[0].Outputs, derive.TopRow) }, derive.TopRow},
+		{"a name that is taken", func(m *onnx.Model, _ *model.Spec) {
+			m.Graph.Nodes[0].Outputs = append(m.Graph.Nodes[0].Outputs, derive.TopRow)
+		}, derive.TopRow},
 		{"an input of that name", func(m *onnx.Model, _ *model.Spec) {
 			m.Graph.Inputs = append(m.Graph.Inputs, onnx.Value{Name: derive.TopScale})
 		}, derive.TopScale},

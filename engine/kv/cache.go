@@ -15,6 +15,8 @@ type Cache struct {
 	sets    []*set
 	past    int // the set that holds the tokens
 	device  string
+	env     *ort.Env // and how to copy, where the cache lies on a device
+	copy    Copy
 	length  int // tokens held; kept here only for caches that are not shared, where it is the values' length
 }
 

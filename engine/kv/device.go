@@ -6,25 +6,43 @@ import (
 	"github.com/shammah/shammah-engine/ort"
 )
 
-// OpenOn allocates a cache of one row in the memory of a device that the session uses, where nothing but runs sees it: keys and values are
-// not copied at each step. Only a shared cache can lie there, since it alone never moves what it holds. It holds the session.
-func OpenOn(s *ort.Session, d ort.Device, p Plan, element ort.ElementType) (*Cache, error) {
+// Copy fills one value with another of the same type and shape, wherever both lie.
+type Copy func(to, from *ort.Value) error
+
+// OpenOn allocates a cache of one row in the memory of a device that the session uses, where runs alone see it: keys and values are not
+// copied at each step, and copy brings them here to be written and read. Only a shared cache can lie there, since it alone never moves what
+// it holds. It is zeroed, as memory of this process is: a kernel may multiply what lies beyond a row's length by 0, and what was there
+// before, which may be no number, would stay none. It holds the session.
+func OpenOn(env *ort.Env, s *ort.Session, d ort.Device, p Plan, element ort.ElementType, copy Copy) (*Cache, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
 	if !p.Shared || p.Rows != 1 {
 		return nil, fmt.Errorf("kv: allocate the cache on %s: only a shared cache of one row can lie there", d.Name)
 	}
-	c := &Cache{plan: p, element: element, device: d.Name, sets: []*set{{}}}
+	c := &Cache{plan: p, element: element, device: d.Name, env: env, copy: copy, sets: []*set{{}}}
+	zeros, err := c.here()
+	if err != nil {
+		return nil, fmt.Errorf("kv: allocate the cache on %s: %w", d.Name, err)
+	}
+	defer zeros.Close()
 	for i := range p.Tensors() {
 		v, err := s.NewDeviceTensor(d, element, p.Shape(1, p.Capacity)...)
+		if err == nil {
+			c.sets[0].values = append(c.sets[0].values, v)
+			err = copy(v, zeros)
+		}
 		if err != nil {
 			c.Close()
 			return nil, fmt.Errorf("kv: allocate cache tensor %d of %d on %s: %w", i, p.Tensors(), d.Name, err)
 		}
-		c.sets[0].values = append(c.sets[0].values, v)
 	}
 	return c, nil
+}
+
+// here is a zeroed value of this process, of the shape of one tensor.
+func (c *Cache) here() (*ort.Value, error) {
+	return c.env.NewTensor(c.element, c.plan.Shape(c.plan.Rows, c.plan.Capacity)...)
 }
 
 // Device is the device whose memory holds the cache, "" for memory that this process can see.

@@ -3,6 +3,7 @@ package model
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -227,6 +228,32 @@ func TestKVBytes(t *testing.T) {
 	one, err2 := s.MemoryEstimate(Use{Context: 4096})
 	if err != nil || err2 != nil || one.KV != want || two.KV != 2*want || one.Total() <= one.KV {
 		t.Errorf("one buffer: %+v, %v; two sets: %+v, %v", one, err2, two, err)
+	}
+}
+
+// What a device holds is no memory of this machine, but for what passes through.
+func TestMemoryOfADevice(t *testing.T) {
+	s := Spec{Layers: 28, KVHeads: 2, HeadDim: 128, KVType: "float16", Past: make([]KVNames, 28), Vocab: 151936, LogitsType: "float32", Shared: true, LastRowOnly: true}
+	const weights, kv = 900 << 20, 2 * 28 * 2 * 128 * 4096 * 2
+	s.SetWeights(Weights{Kept: 100 << 20, Packed: 1600 << 20, Files: weights, Inline: 10 << 20, Largest: 200 << 20})
+	here, err := s.MemoryEstimate(Use{Context: 4096, Tokens: 100})
+	there, err2 := s.MemoryEstimate(Use{Context: 4096, Tokens: 100, Device: true})
+	if err != nil || err2 != nil {
+		t.Fatal(err, err2)
+	}
+	if here.Device != 0 || there.Device != weights+kv+here.Logits+here.Scratch {
+		t.Errorf("got %d bytes of the device, want %d; and %d without one, want 0", there.Device, weights+kv+here.Logits+here.Scratch, here.Device)
+	}
+	if there.Weights != 0 || there.Prepack != 0 || there.KV != 0 || there.Total() > 600<<20 || there.Loading < 220<<20 {
+		t.Errorf("of this machine: %+v", there)
+	}
+	s.Shared = false
+	if there, err = s.MemoryEstimate(Use{Context: 4096, Device: true}); err != nil || there.KV != 2*kv {
+		t.Errorf("a cache that goes back and forth: %+v, %v", there, err)
+	}
+	s.SetWeights(Weights{Files: math.MaxInt64 / 4})
+	if _, err := s.MemoryEstimate(Use{Context: 4096, Device: true}); err == nil {
+		t.Error("a device of any size was taken for granted")
 	}
 }
 

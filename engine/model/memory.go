@@ -19,9 +19,10 @@ type Estimate struct {
 	Tokenizer int64
 	Overhead  int64 // the runtime, the graph's nodes and this program
 	Loading   int64 // beside the weights for a moment, while the model is opened
+	Device    int64 // in the memory of the device that computes, and so in none of the others
 }
 
-// Total is the most that is taken at one time: what stays, and the larger of what opening and running take.
+// Total is the most that is taken of this machine's own memory at one time: what stays, and the larger of what opening and running take.
 func (e Estimate) Total() int64 {
 	return e.Weights + e.Prepack + e.Tokenizer + e.Overhead + max(e.Loading, e.KV+e.Logits+e.Scratch)
 }
@@ -36,6 +37,7 @@ type Use struct {
 	Prompt  int  // the longest that is read at once; 0 is as many as Tokens
 	Text    bool // with its tokenizer
 	Exact   bool // the runtime's kernels with activations in float32
+	Device  bool // a device computes, in memory of its own
 }
 
 // Weights is what a graph's weights take, in bytes.
@@ -46,6 +48,8 @@ type Weights struct {
 	Table    int64 // tables in files that are mapped: of these, pages around the rows that a chunk looks up
 	PerToken int64 // of the context: tables by position
 	Largest  int64 // there twice for a moment
+	Files    int64 // all, as they lie in the files
+	Inline   int64 // of these, what the graph's own file holds
 	Nodes    int64 // what the graph takes without its weights
 	Own      bool  // package cpu's kernels compute
 }
@@ -110,6 +114,10 @@ func weights(g *onnx.Graph) (w Weights) {
 			continue // the runtime refuses what has such a tensor
 		}
 		how := use[t.Name]
+		w.Files += size
+		if t.External == nil {
+			w.Inline += size
+		}
 		if how != lookedUp {
 			w.Largest = max(w.Largest, size)
 		}
@@ -197,7 +205,7 @@ func (s *Spec) KVBytes(context int) (int64, error) {
 	return n, nil
 }
 
-// MemoryEstimate says what one sequence needs on the CPU.
+// MemoryEstimate says what one sequence needs on the CPU, or of a device's memory and of this machine's beside it.
 func (s *Spec) MemoryEstimate(u Use) (Estimate, error) {
 	tokens := u.Context
 	if u.Tokens > 0 {
@@ -241,9 +249,33 @@ func (s *Spec) MemoryEstimate(u Use) (Estimate, error) {
 		e.Tokenizer = textBytes + times(tokenizerTimes, s.tokenizerBytes)
 		e.Loading += s.tokenizerBytes
 	}
-	if slices.Max([]int64{e.Weights, e.Prepack, e.KV, e.Logits, e.Scratch, e.Tokenizer, e.Loading}) >= partMost {
+	if u.Device {
+		if e, err = s.onDevice(e, u); err != nil {
+			return Estimate{}, err
+		}
+	}
+	if slices.Max([]int64{e.Device, e.Weights, e.Prepack, e.KV, e.Logits, e.Scratch, e.Tokenizer, e.Loading}) >= partMost {
 		return Estimate{}, fmt.Errorf("model: estimate memory: %w: the sum for %d tokens overflows", ErrContract, u.Context)
 	}
+	return e, nil
+}
+
+// onDevice moves to the device what lies there: the weights as they are in the files, a shared cache, which is allocated whole, and what a
+// chunk computes. Other caches go back and forth. Here the weights pass through, a graph that holds its own twice: as it was written anew,
+// and parsed. What a driver takes here for itself is not known.
+func (s *Spec) onDevice(e Estimate, u Use) (Estimate, error) {
+	kv, err := s.KVBytes(u.Context)
+	if err != nil {
+		return e, err
+	}
+	if s.Shared {
+		e.KV = 0
+	} else {
+		kv = e.KV
+	}
+	e.Device = min(min(s.weights.Files, partMost)+kv+e.Logits+e.Scratch, partMost)
+	e.Weights, e.Prepack, e.Scratch = 0, 0, 0
+	e.Loading += min(s.weights.Largest, partMost) + times(2, s.weights.Inline)
 	return e, nil
 }
 
