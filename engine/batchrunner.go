@@ -111,7 +111,35 @@ func (b *batchRunner) startShared(ctx context.Context, prompts [][]int32) error 
 		}
 		b.joint.lengths[i] = len(ids)
 	}
+	if b.model.onDevice() {
+		return b.toDevice()
+	}
 	return nil
+}
+
+// toDevice puts the cache of all rows where the steps are computed, once the prompts are in it: a step would copy it there and back. Where
+// there is no room for it, it stays.
+func (b *batchRunner) toDevice() error {
+	there, err := b.model.openOn(b.model.device, b.rows)
+	if err != nil {
+		b.model.log.Info().Err(err).Msg("each step of the batch copies its cache to the device and back")
+		return nil
+	}
+	b.caches = append(b.caches, there)
+	here := b.joint
+	if err := there.Take(here.cache); err != nil {
+		return err
+	}
+	if b.joint, err = newRunner(b.model, b.rows, there); err != nil {
+		b.joint = here
+		return err
+	}
+	b.joint.cancel = b.cancel
+	if err := b.joint.adapt(b.sets...); err != nil {
+		return errors.Join(err, here.Close())
+	}
+	copy(b.joint.lengths, here.lengths)
+	return errors.Join(here.Close(), here.cache.Close())
 }
 
 // startJoined computes each prompt alone and copies its keys and values to the end of its row: shorter rows begin with masked places.

@@ -32,7 +32,7 @@ func (m *Model) openSingle() (*kv.Cache, error) {
 	if !m.spec.Shared || !m.onDevice() {
 		return m.openCache(1)
 	}
-	return m.openOn(m.device)
+	return m.openOn(m.device, 1)
 }
 
 // onDevice says whether the providers' own memory is where most is computed.
@@ -40,7 +40,7 @@ func (m *Model) onDevice() bool {
 	return m.device.Name != "" && m.placement.Compute(m.device.Name) >= 0.5
 }
 
-func (m *Model) openOn(d ort.Device) (*kv.Cache, error) {
-	plan, element := m.cachePlan(1)
+func (m *Model) openOn(d ort.Device, rows int) (*kv.Cache, error) {
+	plan, element := m.cachePlan(rows)
 	return kv.OpenOn(m.env, m.session, d, plan, element, m.transfer.copy)
 }

@@ -24,7 +24,7 @@ func TestCacheOnADevice(t *testing.T) {
 		t.Errorf("the cache of a model on the CPU lies on %q", m.cache.Device())
 	}
 	m.transfer = newTransfer(m.env, nil)
-	there, err := m.openOn(ort.Device{Name: "Cpu"})
+	there, err := m.openOn(ort.Device{Name: "Cpu"}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,6 +47,11 @@ func TestCacheOnADevice(t *testing.T) {
 	}
 	if a := compare(want, got); a.Error > 1e-6 || len(got) != len(want) {
 		t.Errorf("%d rows, want %d: %v", len(got), len(want), a)
+	}
+	if other, err := m.openCache(2); err != nil || there.Take(other) == nil {
+		t.Errorf("a cache of another size was taken over (%v)", err)
+	} else {
+		other.Close()
 	}
 	if _, err := there.Row(0); err == nil {
 		t.Error("a row of it was taken, and its memory cannot be seen")

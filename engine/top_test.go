@@ -179,6 +179,57 @@ func TestSavedCacheOfADevice(t *testing.T) {
 	}
 }
 
+// The rows of a batch on a device are what each request alone gives, and their cache lies there once the prompts are in it.
+func TestBatchOnADevice(t *testing.T) {
+	ortest.Env(t)
+	before := ort.Live()
+	for _, name := range []string{"b-fp32", "b-int4", "a-fp32"} {
+		plain, device := openTwice(t, name)
+		requests := []Request{
+			{Tokens: []int32{5, 6, 7}, MaxTokens: 12}, {Tokens: []int32{9, 8, 7, 6, 5, 4, 3, 2, 1, 10, 11, 12, 13, 14, 15, 16, 17, 18}, MaxTokens: 4}, {Tokens: []int32{1}, MaxTokens: 9},
+		}
+		var want, got [3][]int32
+		for i := range requests {
+			requests[i].IgnoreEnd, requests[i].TokensOnly = true, true
+			var err error
+			if want[i], _, err = result(context.Background(), plain, requests[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for token, err := range device.GenerateBatch(context.Background(), requests) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if token.ID >= 0 {
+				got[token.Row] = append(got[token.Row], token.ID)
+			}
+		}
+		for i := range want {
+			if !slices.Equal(got[i], want[i]) {
+				t.Errorf("%s, row %d: got %v, want %v", name, i, got[i], want[i])
+			}
+		}
+		b := newBatchRunner(device, make([]adapted, 2), nil)
+		if _, err := b.Start(context.Background(), [][]int32{{1, 2}, {3}}); err != nil {
+			t.Fatal(err)
+		}
+		if on := b.joint.cache.Device() == "Cpu"; on != device.spec.Shared {
+			t.Errorf("%s: the cache of the batch is on the device: %v", name, on)
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range []*Model{plain, device} {
+			if err := m.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if after := ort.Live(); after != before {
+		t.Errorf("live handles before %+v, after %+v", before, after)
+	}
+}
+
 // Memory of a device that was used before comes zeroed: what lies beyond the tokens of a cache must be a number.
 func TestCacheOnADeviceIsZeroed(t *testing.T) {
 	_, m := openTwice(t, "b-fp32")
@@ -205,7 +256,7 @@ func TestCacheOnADeviceIsZeroed(t *testing.T) {
 	for _, v := range dirty {
 		v.Close()
 	}
-	c, err := m.openOn(cpuDevice)
+	c, err := m.openOn(cpuDevice, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

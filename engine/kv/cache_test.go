@@ -244,6 +244,7 @@ func TestTokensThatCannotBeReadOrWritten(t *testing.T) {
 		"fewer than none":         c.WriteTokens(io.Discard, -1),
 		"of several rows":         many.WriteTokens(io.Discard, 0),
 		"into several rows":       many.ReadTokens(bytes.NewReader(nil), 0),
+		"not on a device":         c.Take(many),
 		"more than there is room": c.ReadTokens(bytes.NewReader(nil), 10),
 	} {
 		if err == nil {

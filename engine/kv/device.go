@@ -9,7 +9,7 @@ import (
 // Copy fills one value with another of the same type and shape, wherever both lie.
 type Copy func(to, from *ort.Value) error
 
-// OpenOn allocates a cache of one row in the memory of a device that the session uses, where runs alone see it: keys and values are not
+// OpenOn allocates a cache in the memory of a device that the session uses, where runs alone see it: keys and values are not
 // copied at each step, and copy brings them here to be written and read. Only a shared cache can lie there, since it alone never moves what
 // it holds. It is zeroed, as memory of this process is: a kernel may multiply what lies beyond a row's length by 0, and what was there
 // before, which may be no number, would stay none. It holds the session.
@@ -17,8 +17,8 @@ func OpenOn(env *ort.Env, s *ort.Session, d ort.Device, p Plan, element ort.Elem
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	if !p.Shared || p.Rows != 1 {
-		return nil, fmt.Errorf("kv: allocate the cache on %s: only a shared cache of one row can lie there", d.Name)
+	if !p.Shared {
+		return nil, fmt.Errorf("kv: allocate the cache on %s: only a shared cache can lie there", d.Name)
 	}
 	c := &Cache{plan: p, element: element, device: d.Name, env: env, copy: copy, sets: []*set{{}}}
 	zeros, err := c.here()
@@ -27,7 +27,7 @@ func OpenOn(env *ort.Env, s *ort.Session, d ort.Device, p Plan, element ort.Elem
 	}
 	defer zeros.Close()
 	for i := range p.Tensors() {
-		v, err := s.NewDeviceTensor(d, element, p.Shape(1, p.Capacity)...)
+		v, err := s.NewDeviceTensor(d, element, p.Shape(p.Rows, p.Capacity)...)
 		if err == nil {
 			c.sets[0].values = append(c.sets[0].values, v)
 			err = copy(v, zeros)
@@ -38,6 +38,19 @@ func OpenOn(env *ort.Env, s *ort.Session, d ort.Device, p Plan, element ort.Elem
 		}
 	}
 	return c, nil
+}
+
+// Take fills c, which lies on a device, with all that a cache of the same plan holds in this process's memory.
+func (c *Cache) Take(from *Cache) error {
+	if c.device == "" || from.device != "" || c.plan != from.plan {
+		return fmt.Errorf("kv: take over a cache: expected one in this process's memory like the one on a device, found %+v on %q for %+v on %q", from.plan, from.device, c.plan, c.device)
+	}
+	for i, v := range c.sets[0].values {
+		if err := c.copy(v, from.sets[0].values[i]); err != nil {
+			return fmt.Errorf("kv: take over cache tensor %d of %d: %w", i, c.plan.Tensors(), err)
+		}
+	}
+	return nil
 }
 
 // here is a zeroed value of this process, of the shape of one tensor.
