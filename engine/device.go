@@ -1,11 +1,13 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 
 	"github.com/shammah/shammah-engine/engine/kv"
+	"github.com/shammah/shammah-engine/engine/sample"
 	"github.com/shammah/shammah-engine/ort"
 )
 
@@ -43,4 +45,15 @@ func (m *Model) onDevice() bool {
 func (m *Model) openOn(d ort.Device, rows int) (*kv.Cache, error) {
 	plan, element := m.cachePlan(rows)
 	return kv.OpenOn(m.env, m.session, d, plan, element, m.transfer.copy)
+}
+
+// cleared is an error of a request, after whose numeric fault the cache holds no trace of it.
+func (m *Model) cleared(err error) error {
+	if m.cache == nil || !errors.Is(err, sample.ErrNumeric) {
+		return err
+	}
+	if failed := m.cache.Clear(); failed != nil {
+		return fmt.Errorf("%w; %w", err, failed)
+	}
+	return err
 }

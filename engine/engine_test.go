@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -55,17 +56,31 @@ func TestNaNEndsTheRequestAndLeavesTheModel(t *testing.T) {
 	if err := os.WriteFile(file, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m, err := Open(ortest.Env(t), dir, Options{})
-	if err != nil {
-		t.Fatal(err)
+	for _, o := range []Options{{}, {Kernels: KernelsOff, device: cpuDevice}} {
+		m, err := Open(ortest.Env(t), dir, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		failsAndGoesOn(t, m)
 	}
-	defer m.Close()
+}
+
+// failsAndGoesOn has a model fail twice, and answer after it as if nothing had been.
+func failsAndGoesOn(t *testing.T, m *Model) {
+	t.Helper()
 	g := readGolden(t)
 	want := g.Outputs[0].IDs[1]
 	for range 2 {
 		ids, stats, err := result(t.Context(), m, Request{Tokens: g.Prompts[1], MaxTokens: 64, IgnoreEnd: true})
 		if !errors.Is(err, sample.ErrNumeric) || stats.Finish != decode.FinishError || !slices.Equal(ids, want[:len(ids)]) || len(ids) < 10 {
 			t.Errorf("got %v, %+v, %v; want the first tokens of %v, then ErrNumeric", ids, stats, err, want)
+		}
+		if m.cache.Device() != "" { // what lies beyond the tokens must be numbers there
+			var all bytes.Buffer
+			if err := m.cache.WriteTokens(&all, m.context); err != nil || slices.ContainsFunc(all.Bytes(), func(b byte) bool { return b != 0 }) {
+				t.Errorf("the cache is not cleared (%v)", err)
+			}
 		}
 		ids, _, err = result(t.Context(), m, Request{Tokens: g.Prompts[1], MaxTokens: 10, IgnoreEnd: true})
 		if err != nil || !slices.Equal(ids, want[:10]) {
@@ -92,8 +107,13 @@ func TestRequestsTakeTurns(t *testing.T) {
 
 // G-06: cancelled at any step, the model answers the next request as if nothing had been.
 func TestCancelAtAnyStep(t *testing.T) {
-	for _, folder := range []string{"a-fp32", "b-fp32", "a-nocache"} {
-		m := openFixture(t, folder, Options{Threads: 1, Chunk: 16})
+	for _, folder := range []string{"a-fp32", "b-fp32", "a-nocache", "b-fp32 on a device"} {
+		o := Options{Threads: 1, Chunk: 16}
+		folder, on := strings.CutSuffix(folder, " on a device")
+		if on {
+			o.Kernels, o.device = KernelsOff, cpuDevice
+		}
+		m := openFixture(t, folder, o)
 		g := readGolden(t)
 		random := rand.New(rand.NewPCG(1, 2))
 		for i := range 200 {

@@ -92,7 +92,7 @@ func (m *Model) Generate(ctx context.Context, q Request) iter.Seq2[Token, error]
 		defer m.runner.few(nil)
 		r.Proposers = proposers
 		for token, err := range decode.Generate(ctx, m.runner, r) {
-			if !yield(token, err) {
+			if !yield(token, m.cleared(err)) {
 				return
 			}
 		}

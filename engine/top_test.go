@@ -10,7 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/shammah/shammah-engine/engine/chat"
 	"github.com/shammah/shammah-engine/engine/sample"
+	"github.com/shammah/shammah-engine/engine/tiny"
 	"github.com/shammah/shammah-engine/internal/ortest"
 	"github.com/shammah/shammah-engine/ort"
 )
@@ -134,6 +136,48 @@ func TestWholeRowsAreLeftWhereTheyAre(t *testing.T) {
 		}
 		if (asked > 0) != c.asks {
 			t.Errorf("%+v: %d whole rows were asked for", c.p, asked)
+		}
+	}
+}
+
+// Where a device holds less than half of the compute, cache and rows lie in this process's memory, and the tokens are the same.
+func TestTokensChosenBesideADevice(t *testing.T) {
+	plain, m := openTwice(t, "b-fp32")
+	if err := errors.Join(m.runner.Close(), m.cache.Close()); err != nil {
+		t.Fatal(err)
+	}
+	m.runner, m.cache, m.placement = nil, nil, Placement{{Provider: "Other", Nodes: 2}, {Provider: "CPU", Nodes: 1}}
+	if err := m.openRunner(); err != nil {
+		t.Fatal(err)
+	}
+	if m.cache.Device() != "" || m.runner.top.copy != nil {
+		t.Error("something lies on the device")
+	}
+	for _, p := range []sample.Params{{}, {Temperature: 5, TopP: 0.999, Seed: 3}} {
+		q := Request{Tokens: []int32{5, 6, 7}, Sampling: p, MaxTokens: 20, IgnoreEnd: true, TokensOnly: true}
+		if got, want := tokens(t, m, q), tokens(t, plain, q); !slices.Equal(got, want) {
+			t.Errorf("%+v: got %v, want %v", p, got, want)
+		}
+	}
+}
+
+// The embedded model is what a provider is tested with: its graph comes from memory, and its folder from nowhere.
+func TestEmbeddedModelOnADevice(t *testing.T) {
+	var want []int32
+	for _, d := range []ort.Device{{}, cpuDevice} {
+		m, err := OpenFS(ortest.Env(t), tiny.FS(), Options{Kernels: KernelsOff, device: d})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		got, _, err := result(context.Background(), m, Request{Messages: []chat.Message{{Role: "user", Content: "What is the capital of France?"}}, MaxTokens: 24})
+		if err != nil || len(got) == 0 {
+			t.Fatal(got, err)
+		}
+		if want == nil {
+			want = got
+		} else if !slices.Equal(got, want) || m.runner.top == nil {
+			t.Errorf("got %v, want %v", got, want)
 		}
 	}
 }

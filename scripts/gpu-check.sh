@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks on a machine with an NVIDIA GPU what no other machine can, and prints one report: what runs where, parity with the CPU, rates,
-# memory, Ctrl-C. Exit code 0 where all holds, 1 where something does not, 2 where there is no GPU.
+# Checks on a machine with an NVIDIA GPU what no other machine can, and prints one report: what runs where, parity with the CPU, tokens
+# chosen on the GPU, saved conversations, rates, memory, Ctrl-C. Exit code 0 where all holds, 1 where something does not, 2 where there is no GPU.
 #
 #   scripts/gpu-check.sh [MODEL...]     models beside the embedded one: aliases, owner/name or folders that are here
 #
@@ -69,13 +69,39 @@ for model in tiny "$@"; do
   say answers "32 tokens of both: $same"
   [ "$model" = tiny ] && [ "$same" != ok ] && failures=$((failures + 1))
 
+  # Tokens chosen on the GPU: a penalty that changes nothing makes every step copy its whole row of logits, as all did before.
+  for how in 1 1.0000001; do
+    "$program" run -m "$model" --provider "$provider" --temperature 0 --repetition-penalty "$how" --speculate off --ignore-eos -n 128 --json "Tell me a story." > "$work/rows.$how" 2> "$work/log" || verdict wrong "choice" "$(tail -1 "$work/log")"
+  done
+  if [ -s "$work/rows.1" ] && [ -s "$work/rows.1.0000001" ]; then
+    same=wrong
+    [ "$(field "$work/rows.1" text)" = "$(field "$work/rows.1.0000001" text)" ] && same=ok
+    verdict $same choice "128 tokens chosen where the logits are, and from whole rows; $(field "$work/rows.1" decode_tokens_per_second) and $(field "$work/rows.1.0000001" decode_tokens_per_second) tokens/s"
+  fi
+  for how in "--temperature 0.7 --top-k 40 --top-p 1" "--temperature 0.7 --top-k 0 --top-p 0.9"; do
+    for where in cpu "$provider"; do # shellcheck disable=SC2086
+      "$program" run -m "$model" --provider "$where" $how --seed 1 -n 32 "Tell me a story." > "$work/sampled.$where" 2> "$work/log" || verdict wrong "sampling" "$(tail -1 "$work/log")"
+    done
+    if cmp -s "$work/sampled.cpu" "$work/sampled.$provider"; then same="the same as on the CPU"; else same="others than on the CPU (rounding does that)"; fi
+    say sampling "32 tokens with $how: $same"
+  done
+
+  # A conversation whose cache was saved from the GPU's memory, and goes back there.
+  rm -f "$work/session"
+  for question in "My name is Ada." "What is my name?"; do
+    "$program" run -m "$model" --provider "$provider" --temperature 0 -n 16 --session "$work/session" --json "$question" > "$work/turn" 2> "$work/log" || verdict wrong session "$(tail -1 "$work/log")"
+  done
+  same=wrong
+  [ -s "$work/turn" ] && [ "$(field "$work/turn" reused_tokens)" -gt 0 ] && same=ok
+  verdict $same session "taken up with $(field "$work/turn" reused_tokens) tokens that were not computed again"
+
   # Rates, and the memory of the GPU meanwhile.
   if [ "$provider" = cuda ]; then
     nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits -lms 200 > "$work/memory" &
     watcher=$!
   fi
   for where in cpu "$provider"; do
-    "$program" bench -m "$model" --provider "$where" -p 128 -n 64 -r 3 2> "$work/log" || verdict wrong bench "$(tail -1 "$work/log")"
+    "$program" bench -m "$model" --provider "$where" -p 128 -n 64 -b 1 -b 4 -r 3 2> "$work/log" || verdict wrong bench "$(tail -1 "$work/log")"
   done
   if [ "$provider" = cuda ]; then
     kill "$watcher" 2> /dev/null
@@ -99,7 +125,7 @@ sys.exit(child.returncode != 130)
 END
 if [ $? = 0 ]; then verdict ok "Ctrl-C" "ends an answer with code 130"; else verdict wrong "Ctrl-C" "ends an answer with code 130"; fi
 
-say graphs "CUDA graphs: not built yet, see docs/PROVIDERS.md"
+say graphs "CUDA graphs: not built, see docs/PROVIDERS.md"
 echo
 say result "$failures failed"
 [ "$failures" = 0 ]

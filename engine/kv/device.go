@@ -11,8 +11,8 @@ type Copy func(to, from *ort.Value) error
 
 // OpenOn allocates a cache in the memory of a device that the session uses, where runs alone see it: keys and values are not
 // copied at each step, and copy brings them here to be written and read. Only a shared cache can lie there, since it alone never moves what
-// it holds. It is zeroed, as memory of this process is: a kernel may multiply what lies beyond a row's length by 0, and what was there
-// before, which may be no number, would stay none. It holds the session.
+// it holds. It is cleared: a kernel may multiply what lies beyond a row's length by 0, and what was there before, which may be no number,
+// would stay none. It holds the session.
 func OpenOn(env *ort.Env, s *ort.Session, d ort.Device, p Plan, element ort.ElementType, copy Copy) (*Cache, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
@@ -21,23 +21,37 @@ func OpenOn(env *ort.Env, s *ort.Session, d ort.Device, p Plan, element ort.Elem
 		return nil, fmt.Errorf("kv: allocate the cache on %s: only a shared cache can lie there", d.Name)
 	}
 	c := &Cache{plan: p, element: element, device: d.Name, env: env, copy: copy, sets: []*set{{}}}
-	zeros, err := c.here()
-	if err != nil {
-		return nil, fmt.Errorf("kv: allocate the cache on %s: %w", d.Name, err)
-	}
-	defer zeros.Close()
 	for i := range p.Tensors() {
 		v, err := s.NewDeviceTensor(d, element, p.Shape(p.Rows, p.Capacity)...)
-		if err == nil {
-			c.sets[0].values = append(c.sets[0].values, v)
-			err = copy(v, zeros)
-		}
 		if err != nil {
 			c.Close()
 			return nil, fmt.Errorf("kv: allocate cache tensor %d of %d on %s: %w", i, p.Tensors(), d.Name, err)
 		}
+		c.sets[0].values = append(c.sets[0].values, v)
+	}
+	if err := c.Clear(); err != nil {
+		c.Close()
+		return nil, err
 	}
 	return c, nil
+}
+
+// Clear zeroes a cache on a device: when it is new, and when what was computed may be no numbers. In this process's memory nothing needs it.
+func (c *Cache) Clear() error {
+	if c.device == "" {
+		return nil
+	}
+	zeros, err := c.here()
+	if err != nil {
+		return fmt.Errorf("kv: clear the cache on %s: %w", c.device, err)
+	}
+	defer zeros.Close()
+	for i, v := range c.sets[0].values {
+		if err := c.copy(v, zeros); err != nil {
+			return fmt.Errorf("kv: clear cache tensor %d of %d on %s: %w", i, c.plan.Tensors(), c.device, err)
+		}
+	}
+	return nil
 }
 
 // Take fills c, which lies on a device, with all that a cache of the same plan holds in this process's memory.
