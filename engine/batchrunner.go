@@ -16,6 +16,7 @@ type batchRunner struct {
 	model  *Model
 	rows   int
 	sets   []adapted // adapters of each row
+	params []sample.Params
 	cancel *ort.RunOptions
 	joint  *runner   // all rows in one step; nil when the layout cannot do that
 	single []*runner // a runner a row instead: graphs without a cache, a mask or positions, or for one row only
@@ -24,8 +25,8 @@ type batchRunner struct {
 	copies []*ort.Value // prompts' logits of each row
 }
 
-func newBatchRunner(m *Model, sets []adapted, cancel *ort.RunOptions) *batchRunner {
-	return &batchRunner{model: m, rows: len(sets), sets: sets, cancel: cancel}
+func newBatchRunner(m *Model, sets []adapted, params []sample.Params, cancel *ort.RunOptions) *batchRunner {
+	return &batchRunner{model: m, rows: len(sets), sets: sets, params: params, cancel: cancel}
 }
 
 // Capacity is the number of tokens that each row may hold.
@@ -139,6 +140,7 @@ func (b *batchRunner) toDevice() error {
 		return errors.Join(err, here.Close())
 	}
 	copy(b.joint.lengths, here.lengths)
+	b.joint.few(b.params...)
 	return errors.Join(here.Close(), here.cache.Close())
 }
 
@@ -205,7 +207,7 @@ func (b *batchRunner) Step(ctx context.Context, ids []int32) ([]sample.Logits, e
 		if err := b.joint.step(ids); err != nil {
 			return nil, cancelled(ctx, err)
 		}
-		return b.joint.logits, nil
+		return b.joint.chosen(), nil
 	}
 	for i, id := range ids {
 		if id < 0 {

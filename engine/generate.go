@@ -88,8 +88,8 @@ func (m *Model) Generate(ctx context.Context, q Request) iter.Seq2[Token, error]
 		}
 		defer giveBack()
 		defer m.runner.closeWide()
-		m.runner.few(&q.Sampling)
-		defer m.runner.few(nil)
+		m.runner.few(q.Sampling)
+		defer m.runner.few()
 		r.Proposers = proposers
 		for token, err := range decode.Generate(ctx, m.runner, r) {
 			if !yield(token, m.cleared(err)) {
@@ -105,7 +105,7 @@ func (m *Model) GenerateBatch(ctx context.Context, requests []Request) iter.Seq2
 		fail := func(err error) {
 			yield(decode.RowToken{Row: -1, Token: Token{ID: -1}}, err)
 		}
-		rows, sets := make([]decode.Request, len(requests)), make([]adapted, len(requests))
+		rows, sets, params := make([]decode.Request, len(requests)), make([]adapted, len(requests)), make([]sample.Params, len(requests))
 		for i, q := range requests {
 			r, done, err := m.prepare(q)
 			if err != nil {
@@ -119,7 +119,7 @@ func (m *Model) GenerateBatch(ctx context.Context, requests []Request) iter.Seq2
 				return
 			}
 			defer drop()
-			rows[i], sets[i] = r, set
+			rows[i], sets[i], params[i] = r, set, q.Sampling
 		}
 		cancel, release, err := m.take(ctx)
 		if err != nil {
@@ -127,7 +127,7 @@ func (m *Model) GenerateBatch(ctx context.Context, requests []Request) iter.Seq2
 			return
 		}
 		defer release()
-		b := newBatchRunner(m, sets, cancel)
+		b := newBatchRunner(m, sets, params, cancel)
 		defer b.Close()
 		for token, err := range decode.GenerateBatch(ctx, b, rows) {
 			if !yield(token, err) {

@@ -142,12 +142,11 @@ func (r *runner) prepareCall(m *Model) error {
 	}
 	var scale *ort.Value
 	if m.topped != nil {
-		v, err := r.env.NewTensor(ort.Float32, 1)
+		v, err := r.env.NewTensor(ort.Float32, int64(r.rows), 1)
 		if err != nil {
 			return err
 		}
 		r.extra, constants[place(&inputs, derive.TopScale)], scale = append(r.extra, v), v, v
-		ort.View[float32](v)[0] = 1
 	}
 	r.at.past, r.at.present = len(inputs), len(outputs)
 	if r.cache != nil {
@@ -162,7 +161,7 @@ func (r *runner) prepareCall(m *Model) error {
 	if r.call, err = r.session.NewCall(inputs, outputs); err != nil {
 		return err
 	}
-	if scale != nil && m.runner == nil { // it is the model's own, and not of a batch
+	if scale != nil && (m.runner == nil || r.cache != nil && r.cache.Device() != "") { // the model's own, and a batch's once it is there
 		if err := r.openTop(m, scale, inputs, outputs[r.at.present:]); err != nil {
 			return err
 		}
@@ -265,10 +264,7 @@ func (r *runner) Feed(ctx context.Context, ids []int32) (sample.Logits, error) {
 		ids = ids[n:]
 	}
 	r.closeWide()
-	if r.top != nil && r.top.on {
-		return r.top.logits, nil
-	}
-	return r.logits[0], nil
+	return r.chosen()[0], nil
 }
 
 // FeedRows appends ids, at most rowsMax, to the single row and gives the logits of each, valid until the next Feed or FeedRows: in one run,

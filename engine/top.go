@@ -10,19 +10,20 @@ import (
 	"github.com/shammah/shammah-engine/ort"
 )
 
-// top is the part of a runner that leaves the logits of the last token where they were computed, and takes the largest alone.
+// top is the part of a runner that leaves the logits of each row's last token where they were computed, and takes the largest alone.
 type top struct {
-	on      bool // for the request that runs now
+	on      bool // for the requests that run now
 	call    *ort.Call
 	present int        // where the cache begins among the outputs
-	scale   *ort.Value // (1) float32, which the runner closes
+	scale   *ort.Value // (rows, 1) float32, which the runner closes
 	largest []*ort.Value
-	row     *ort.Value // (1, vocab) float32, on the device if there is one
+	all     *ort.Value // (rows, vocab) float32, on the device if there is one
 	here    *ort.Value // the same in this process's memory, nil until it was asked for
+	fresh   bool       // here is of the last run
 	copy    func(to, from *ort.Value) error
 	env     *ort.Env
-	given   sample.Top
-	logits  sample.Logits
+	given   []sample.Top    // of each row
+	logits  []sample.Logits // the same for whoever chooses
 }
 
 // planTop appends the choice of tokens to a graph that a device computes. A graph that has no place for it stays as it is.
@@ -65,9 +66,9 @@ func (r *runner) openTop(m *Model, scale *ort.Value, inputs, present []string) (
 	if t.call, err = r.session.NewCall(inputs, append(outputs, present...)); err != nil {
 		return err
 	}
-	k, vocab := derive.TopCount(r.spec.Vocab), int64(r.spec.Vocab)
+	rows, k, vocab := int64(r.rows), derive.TopCount(r.spec.Vocab), int64(r.spec.Vocab)
 	for i, kind := range []ort.ElementType{ort.Float32, ort.Int64, ort.Float32} {
-		v, err := r.env.NewTensor(kind, 1, int64(k))
+		v, err := r.env.NewTensor(kind, rows, int64(k))
 		if err != nil {
 			return err
 		}
@@ -76,57 +77,88 @@ func (r *runner) openTop(m *Model, scale *ort.Value, inputs, present []string) (
 	}
 	if m.onDevice() {
 		t.copy = m.transfer.copy
-		t.row, err = r.session.NewDeviceTensor(m.device, ort.Float32, 1, vocab)
+		t.all, err = r.session.NewDeviceTensor(m.device, ort.Float32, rows, vocab)
 	} else {
-		t.row, err = r.env.NewTensor(ort.Float32, 1, vocab)
+		t.all, err = r.env.NewTensor(ort.Float32, rows, vocab)
 	}
 	if err != nil {
 		return err
 	}
-	t.call.SetOutput(len(t.largest), t.row)
-	t.given = sample.Top{IDs: make([]int32, k), Logits: ort.View[float32](t.largest[0]), Probs: ort.View[float32](t.largest[2]), Whole: t.whole}
-	t.logits = sample.Logits{Top: &t.given}
+	t.call.SetOutput(len(t.largest), t.all)
+	logits, probs := ort.View[float32](t.largest[0]), ort.View[float32](t.largest[2])
+	t.given, t.logits = make([]sample.Top, r.rows), make([]sample.Logits, r.rows)
+	for i := range t.given {
+		from, to := i*k, (i+1)*k
+		t.given[i] = sample.Top{IDs: make([]int32, k), Logits: logits[from:to], Probs: probs[from:to], Whole: func() (sample.Logits, error) { return t.whole(i) }}
+		t.logits[i].Top = &t.given[i]
+	}
 	return nil
 }
 
-// few says that the next runs are for a request with these parameters, for which the largest logits may be enough; nil is none.
-func (r *runner) few(p *sample.Params) {
+// few says what the requests of the next runs choose by, one a row: the largest logits may be enough for one of them. None: there is none.
+func (r *runner) few(params ...sample.Params) {
 	t := r.top
 	if t == nil {
 		return
 	}
-	if t.on = p != nil && p.Few(len(t.given.IDs)); t.on {
-		t.given.Scale = p.Scale()
-		ort.View[float32](t.scale)[0] = t.given.Scale
+	t.on = false
+	for i, p := range params {
+		t.on = t.on || p.Few(len(t.given[i].IDs))
+		t.given[i].Scale = p.Scale()
+		ort.View[float32](t.scale)[i] = p.Scale()
 	}
+}
+
+// chosen is the logits of each row after a run: all, or after few the largest.
+func (r *runner) chosen() []sample.Logits {
+	if r.top != nil && r.top.on {
+		return r.top.logits
+	}
+	return r.logits
 }
 
 // run computes what was laid out and takes the largest logits.
 func (t *top) run(cancel *ort.RunOptions) error {
+	t.fresh = false
 	if err := t.call.Run(cancel); err != nil {
 		return err
 	}
-	for i, id := range ort.View[int64](t.largest[1]) {
-		t.given.IDs[i] = int32(id)
+	ids := ort.View[int64](t.largest[1])
+	for i := range t.given {
+		into := t.given[i].IDs
+		for j := range into {
+			into[j] = int32(ids[i*len(into)+j])
+		}
 	}
 	return nil
 }
 
 // whole is the row that the largest logits were taken from, valid until the next run.
-func (t *top) whole() (sample.Logits, error) {
-	if t.copy == nil {
-		return sample.Logits{F32: ort.View[float32](t.row)}, nil
-	}
-	if t.here == nil {
-		var err error
-		if t.here, err = t.env.NewTensor(ort.Float32, t.row.Shape()...); err != nil {
+func (t *top) whole(row int) (sample.Logits, error) {
+	from := t.all
+	if t.copy != nil {
+		if err := t.fetch(); err != nil {
 			return sample.Logits{}, err
 		}
+		from = t.here
 	}
-	if err := t.copy(t.here, t.row); err != nil {
-		return sample.Logits{}, err
+	vocab := int(from.Dim(-1))
+	return sample.Logits{F32: ort.View[float32](from)[row*vocab : (row+1)*vocab]}, nil
+}
+
+// fetch copies all rows here, once a run.
+func (t *top) fetch() (err error) {
+	if t.fresh {
+		return nil
 	}
-	return sample.Logits{F32: ort.View[float32](t.here)}, nil
+	if t.here == nil {
+		if t.here, err = t.env.NewTensor(ort.Float32, t.all.Shape()...); err != nil {
+			return err
+		}
+	}
+	err = t.copy(t.here, t.all)
+	t.fresh = err == nil
+	return err
 }
 
 func (t *top) Close() error {
@@ -134,7 +166,7 @@ func (t *top) Close() error {
 	if t.call != nil {
 		errs = append(errs, t.call.Close())
 	}
-	for _, v := range append(t.largest, t.row, t.here) {
+	for _, v := range append(t.largest, t.all, t.here) {
 		if v != nil {
 			errs = append(errs, v.Close())
 		}

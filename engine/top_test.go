@@ -120,8 +120,8 @@ func TestWordsChosenOnADevice(t *testing.T) {
 func TestWholeRowsAreLeftWhereTheyAre(t *testing.T) {
 	_, m := openTwice(t, "b-fp32")
 	asked := 0
-	whole := m.runner.top.given.Whole
-	m.runner.top.given.Whole = func() (sample.Logits, error) {
+	whole := m.runner.top.given[0].Whole
+	m.runner.top.given[0].Whole = func() (sample.Logits, error) {
 		asked++
 		return whole()
 	}
@@ -230,9 +230,10 @@ func TestBatchOnADevice(t *testing.T) {
 	for _, name := range []string{"b-fp32", "b-int4", "a-fp32"} {
 		plain, device := openTwice(t, name)
 		requests := []Request{
-			{Tokens: []int32{5, 6, 7}, MaxTokens: 12}, {Tokens: []int32{9, 8, 7, 6, 5, 4, 3, 2, 1, 10, 11, 12, 13, 14, 15, 16, 17, 18}, MaxTokens: 4}, {Tokens: []int32{1}, MaxTokens: 9},
+			{Tokens: []int32{5, 6, 7}, MaxTokens: 12, Sampling: sample.Params{Temperature: 0.05, TopP: 0.9, Seed: 4}}, {Tokens: []int32{9, 8, 7, 6, 5, 4, 3, 2, 1, 10, 11, 12, 13, 14, 15, 16, 17, 18}, MaxTokens: 4}, {Tokens: []int32{1}, MaxTokens: 9},
+			{Tokens: []int32{2, 3}, MaxTokens: 9, Sampling: sample.Params{Temperature: 1, TopP: 1, Seed: 6}},
 		}
-		var want, got [3][]int32
+		var want, got [4][]int32
 		for i := range requests {
 			requests[i].IgnoreEnd, requests[i].TokensOnly = true, true
 			var err error
@@ -253,12 +254,15 @@ func TestBatchOnADevice(t *testing.T) {
 				t.Errorf("%s, row %d: got %v, want %v", name, i, got[i], want[i])
 			}
 		}
-		b := newBatchRunner(device, make([]adapted, 2), nil)
+		b := newBatchRunner(device, make([]adapted, 2), make([]sample.Params, 2), nil)
 		if _, err := b.Start(context.Background(), [][]int32{{1, 2}, {3}}); err != nil {
 			t.Fatal(err)
 		}
 		if on := b.joint.cache.Device() == "Cpu"; on != device.spec.Shared {
 			t.Errorf("%s: the cache of the batch is on the device: %v", name, on)
+		}
+		if logits, err := b.Step(context.Background(), []int32{4, 5}); err != nil || (logits[1].Top != nil) != device.spec.Shared {
+			t.Errorf("%s: a step of the batch gives %v, %v", name, logits, err)
 		}
 		if err := b.Close(); err != nil {
 			t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 
 // What Top adds to a graph, all of the last token of each sequence.
 const (
-	TopScale  = "shammah.scale"             // input (1) float32: 1 / temperature, for the probabilities
+	TopScale  = "shammah.scale"             // input (batch, 1) float32: 1 / temperature, for the probabilities
 	TopLogits = "shammah.top_logits"        // (batch, k) float32, largest first
 	TopIDs    = "shammah.top_ids"           // (batch, k) int64
 	TopProbs  = "shammah.top_probabilities" // (batch, k) float32, among all tokens, of the logits times TopScale
@@ -137,7 +137,7 @@ func (t *top) apply() error {
 		}
 	}
 	t.graph.Nodes = append(t.graph.Nodes, t.nodes...)
-	t.graph.Inputs = append(t.graph.Inputs, onnx.Value{Name: TopScale, Type: onnx.Float32, Shape: []onnx.Dim{{Size: 1}}})
+	t.graph.Inputs = append(t.graph.Inputs, onnx.Value{Name: TopScale, Type: onnx.Float32, Shape: []onnx.Dim{{Size: -1, Symbol: "batch_of_top"}, {Size: 1}}})
 	for _, out := range []struct {
 		name  string
 		kind  onnx.DataType

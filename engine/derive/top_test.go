@@ -62,6 +62,7 @@ func TestTop(t *testing.T) {
 		values, ids, probs, row := runTop(t, s, in, scale)
 		k := derive.TopCount(vocab)
 		for r := range rows {
+			scale := scale / float64(r+1)
 			last := all[(r*length+length-1)*vocab:][:vocab]
 			if !slices.Equal(row[r*vocab:][:vocab], last) {
 				t.Fatalf("vocabulary %d: the row is another one", vocab)
@@ -159,14 +160,16 @@ func runTop(t *testing.T, s *ort.Session, in *ort.Value, scale float32) (values 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	one, err := ortest.Env(t).NewTensor(ort.Float32, 1)
+	scales, err := ortest.Env(t).NewTensor(ort.Float32, in.Dim(0), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { one.Close() })
-	ort.View[float32](one)[0] = scale
+	t.Cleanup(func() { scales.Close() })
+	for i, view := 0, ort.View[float32](scales); i < len(view); i++ {
+		view[i] = scale / float32(i+1)
+	}
 	c.SetInput(0, in)
-	c.SetInput(1, one)
+	c.SetInput(1, scales)
 	if err := c.Run(nil); err != nil {
 		t.Fatal(err)
 	}
