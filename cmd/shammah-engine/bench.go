@@ -23,7 +23,7 @@ func benchCommand() *cli.Command {
 	return completeAdapters(&cli.Command{
 		Name:  "bench",
 		Usage: "measure how fast a model reads and writes",
-		Description: "Each test is run once to warm up, then -r times; the table shows medians and standard deviations.\n" +
+		Description: "Each test is run once in brief to warm up, then -r times; the table shows medians and standard deviations.\n" +
 			"ppN reads a prompt of N tokens, tgN writes N tokens, bN for N rows at once (the rate is that of all together), @ dN with N tokens in the\n" +
 			"cache before, pgN,M reads N and writes M, turn2 is the time until a second answer in a conversation begins, saved the time to\n" +
 			"take that conversation up from a file, copy writes what the prompt repeats (with speculation, unless that is off; no other test\n" +
@@ -75,8 +75,12 @@ func benchAction(c *cli.Context) error {
 	if _, err := configured(c); err != nil {
 		return err
 	}
-	report, err := measure(ctx, c, tests)
-	if err != nil {
+	var each func(bench.Report, bench.Result) error
+	if live := format == "jsonl" && !c.Bool("roofline"); live { // a line as soon as it is known, so that what ends the rest loses none
+		each = func(r bench.Report, t bench.Result) error { return r.Line(c.App.Writer, t) }
+	}
+	report, err := measure(ctx, c, tests, each)
+	if err != nil || each != nil {
 		return err
 	}
 	if c.Bool("roofline") { // now that the model is closed: the memory that this takes is in no row's peak
@@ -142,8 +146,8 @@ func benchCompareAction(c *cli.Context) error {
 	return bench.Compare(c.App.Writer, first, second)
 }
 
-// measure runs the tests; load comes last, when the model is closed.
-func measure(ctx context.Context, c *cli.Context, tests []bench.Test) (report bench.Report, err error) {
+// measure runs the tests, and tells each result, if each is not nil; load comes last, when the model is closed.
+func measure(ctx context.Context, c *cli.Context, tests []bench.Test, each func(bench.Report, bench.Result) error) (report bench.Report, err error) {
 	adapted, err := flaggedAdapters(c)
 	if err != nil {
 		return report, err
@@ -168,29 +172,32 @@ func measure(ctx context.Context, c *cli.Context, tests []bench.Test) (report be
 		return report, err
 	}
 	adapted.say(c)
+	add := func(r bench.Result, err error) error {
+		if err != nil {
+			return interrupted(err)
+		}
+		report.Results = append(report.Results, r)
+		if each == nil {
+			return nil
+		}
+		return each(report, r)
+	}
 	load := false
 	for _, t := range tests {
 		if t.Kind == bench.Load {
 			load = true
 			continue
 		}
-		r, err := b.Run(ctx, t)
-		if err != nil {
-			return report, interrupted(err)
+		if err := add(b.Run(ctx, t)); err != nil {
+			return report, err
 		}
-		report.Results = append(report.Results, r)
 	}
 	if !load {
 		return report, nil
 	}
 	closeModel()
 	closeModel = func() {}
-	r, err := b.Load(ctx, func() (func() error, error) { return reopen(ctx, c) })
-	if err != nil {
-		return report, interrupted(err)
-	}
-	report.Results = append(report.Results, r)
-	return report, nil
+	return report, add(b.Load(ctx, func() (func() error, error) { return reopen(ctx, c) }))
 }
 
 // benchOf is what all tests have in common.

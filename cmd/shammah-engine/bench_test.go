@@ -125,6 +125,16 @@ func TestBenchUsage(t *testing.T) {
 	}
 }
 
+// What is known stays if a later test fails.
+func TestBenchWritesLinesAsTheyCome(t *testing.T) {
+	for format, want := range map[string]int{"jsonl": 1, "json": 0} {
+		got := command(t, "", "bench", "--model", fixture(t, "b-fp32"), "-r", "1", "-t", "1", "-o", format, "--context", "64", "-p", "4", "-p", "5000")
+		if got.code != exitFailure || strings.Count(got.out, `"test":"pp4"`) != want || !strings.Contains(got.problems, "pp5000") {
+			t.Errorf("%s: got %d %q %q; want a failure after %d lines", format, got.code, got.out, got.problems, want)
+		}
+	}
+}
+
 func TestBenchOutputAndCompare(t *testing.T) {
 	args := []string{"bench", "--model", fixture(t, "b-fp32"), "-p", "4", "-n", "3", "-r", "4", "-t", "1", "-o"}
 	path := filepath.Join(t.TempDir(), "a.json")

@@ -47,34 +47,35 @@ const (
 // Result is what one test gave: a sample for each repetition.
 type Result struct {
 	Test       string    `json:"test"`
-	Unit       string    `json:"unit"`               // of samples, median and deviation: t/s, all rows together, or ms
-	Samples    []float64 `json:"samples"`            //
-	Median     float64   `json:"median"`             //
-	Deviation  float64   `json:"deviation"`          // standard deviation of the samples
-	FirstMS    float64   `json:"first_ms"`           // median time to the first token, milliseconds
-	GapP50MS   float64   `json:"gap_p50_ms"`         // between tokens of a row; 0 for prompts
-	GapP95MS   float64   `json:"gap_p95_ms"`         //
-	PeakMemory int64     `json:"peak_memory"`        // bytes resident at most, of the whole process so far
-	Estimate   int64     `json:"estimate_memory"`    // bytes that were foreseen for that
-	Roofline   float64   `json:"roofline,omitempty"` // share of the rate at which the machine can read the weights
-	Reused     int       `json:"reused,omitempty"`   // tokens of the prompt that the cache still held
-	Copied     float64   `json:"copied,omitempty"`   // share of the tokens that could be looked up in what stands before
-	Proposed   int       `json:"proposed,omitempty"` // tokens that were guessed
-	Accepted   int       `json:"accepted,omitempty"` // guesses that were right
+	Unit       string    `json:"unit"`                 // of samples, median and deviation: t/s, all rows together, or ms
+	Samples    []float64 `json:"samples"`              //
+	Median     float64   `json:"median"`               //
+	Deviation  float64   `json:"deviation"`            // standard deviation of the samples
+	FirstMS    float64   `json:"first_ms"`             // median time to the first token, milliseconds
+	GapP50MS   float64   `json:"gap_p50_ms"`           // between tokens of a row; 0 for prompts
+	GapP95MS   float64   `json:"gap_p95_ms"`           //
+	PeakMemory int64     `json:"peak_memory"`          // bytes resident at most, of the whole process so far
+	Estimate   int64     `json:"estimate_memory"`      // bytes that were foreseen for that
+	Roofline   float64   `json:"roofline,omitempty"`   // share of the rate at which the machine can read the weights
+	Reused     int       `json:"reused,omitempty"`     // tokens of the prompt that the cache still held
+	Copied     float64   `json:"copied,omitempty"`     // share of the tokens that could be looked up in what stands before
+	CopiedIDs  []int32   `json:"copied_ids,omitempty"` // the prompt of Copy, so that another program can read the same
+	Proposed   int       `json:"proposed,omitempty"`   // tokens that were guessed
+	Accepted   int       `json:"accepted,omitempty"`   // guesses that were right
 	GapsMS     []float64 `json:"gaps_ms,omitempty"`
 }
 
-// Run measures one test: a warm-up, then repetitions. Ids are random, from a fixed seed; ends of text are ignored.
+// Run measures one test: a warm-up in brief, then repetitions. Ids are random, from a fixed seed; ends of text are ignored.
 func (b Bench) Run(ctx context.Context, t Test) (Result, error) {
 	r := Result{Test: t.String(), Unit: t.unit()}
 	var first []float64
-	for i := range b.Repetitions + 1 {
+	if _, err := b.measure(ctx, t.warmup()); err != nil {
+		return r, fmt.Errorf("bench: %s: warm up: %w", t, err)
+	}
+	for range b.Repetitions {
 		m, err := b.measure(ctx, t)
 		if err != nil {
 			return r, fmt.Errorf("bench: %s: %w", t, err)
-		}
-		if i == 0 {
-			continue // warm-up: memory is touched, caches are filled
 		}
 		r.Samples = append(r.Samples, m.value)
 		first = append(first, m.first)
@@ -82,6 +83,9 @@ func (b Bench) Run(ctx context.Context, t Test) (Result, error) {
 		r.Reused, r.Copied, r.Proposed, r.Accepted = m.reused, m.copied, m.proposed, m.accepted
 	}
 	r.FirstMS = median(first)
+	if t.Kind == Copy {
+		r.CopiedIDs = b.copyPrompt()
+	}
 	if t.Generate > 0 {
 		r.GapP50MS, r.GapP95MS = quantile(r.GapsMS, 0.5), quantile(r.GapsMS, 0.95)
 	}
@@ -207,7 +211,7 @@ func (b Bench) copyPassage(ctx context.Context, t Test) (measured, error) {
 	if len(b.Passage) == 0 {
 		return measured{}, errors.New("there is no passage to copy: the model was opened without its tokenizer")
 	}
-	prompt := slices.Repeat(b.Passage[:min(len(b.Passage), copyTokens)], copyTimes)
+	prompt := b.copyPrompt()
 	q := cold(prompt, t.Generate+1)
 	q.Speculate = b.Speculate
 	s, err := b.one(ctx, q)
@@ -215,6 +219,10 @@ func (b Bench) copyPassage(ctx context.Context, t Test) (measured, error) {
 		value: s.stats.DecodeRate(), first: milliseconds(s.stats.FirstToken), gaps: s.gaps, copied: copied(prompt, s.ids),
 		proposed: s.stats.Proposed, accepted: s.stats.Accepted,
 	}, err
+}
+
+func (b Bench) copyPrompt() []int32 {
+	return slices.Repeat(b.Passage[:min(len(b.Passage), copyTokens)], copyTimes)
 }
 
 // copied is the share of the answer's tokens that followed the two tokens before them when these were last seen.

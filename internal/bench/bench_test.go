@@ -135,6 +135,13 @@ func TestRun(t *testing.T) {
 			if !q.IgnoreEnd || !q.TokensOnly || len(q.Tokens)+q.MaxTokens > c.test.Tokens() {
 				t.Errorf("%s: asked for %d tokens after %d, want no more than the %d promised, to the end and without text", c.name, q.MaxTokens, len(q.Tokens), c.test.Tokens())
 			}
+			if i < c.requests { // the warm-up: what counts at full length, the rest in brief
+				if timed := c.test.Generate == 0 && !c.test.again(); timed && len(q.Tokens) < c.test.Depth || !timed && q.MaxTokens > max(warmAnswer+1, turnAnswer) ||
+					c.test.Depth > 0 && !timed && len(q.Tokens) > warmDepth+turnAnswer+turnSecond {
+					t.Errorf("%s: a warm-up asked for %d tokens after %d", c.name, q.MaxTokens, len(q.Tokens))
+				}
+				continue
+			}
 			if last := i%c.requests == c.requests-1; last && (len(q.Tokens) != c.prompt || q.MaxTokens != c.generate || q.Cold != c.cold) {
 				t.Errorf("%s: asked for %d tokens after %d, cold %v; want %d after %d, %v", c.name, q.MaxTokens, len(q.Tokens), q.Cold, c.generate, c.prompt, c.cold)
 			}

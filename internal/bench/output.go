@@ -73,17 +73,21 @@ func (r Report) JSON(w io.Writer) error {
 
 // JSONLines writes an object a result, each with all that is known of the run.
 func (r Report) JSONLines(w io.Writer) error {
-	e := json.NewEncoder(w)
 	for _, t := range r.Results {
-		if err := e.Encode(struct {
-			Report
-			Result
-			Results any `json:"results,omitempty"` // hides the report's
-		}{Report: r, Result: t}); err != nil {
+		if err := r.Line(w, t); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// Line writes what JSONLines writes of one result.
+func (r Report) Line(w io.Writer, t Result) error {
+	return json.NewEncoder(w).Encode(struct {
+		Report
+		Result
+		Results any `json:"results,omitempty"` // hides the report's
+	}{Report: r, Result: t})
 }
 
 // CSV writes a record a result under the names that JSON has for them; samples are one field.

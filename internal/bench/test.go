@@ -34,6 +34,8 @@ const (
 	copyTokens = 112  // of the passage at most
 	copyTimes  = 3    // how often the prompt has it
 	copyAnswer = 128  // tokens to write
+	warmDepth  = 16   // tokens before a warm-up's at most
+	warmAnswer = 8    // tokens of a warm-up at most
 	countMax   = 1 << 24
 	RowsMax    = 1024
 )
@@ -132,6 +134,15 @@ func (t Test) Tokens() int {
 
 // again says whether the test goes on with a conversation.
 func (t Test) again() bool { return t.Kind == Turn2 || t.Kind == Saved }
+
+// warmup is the test with what is not its figure in brief, for memory to be touched and caches filled: what comes before an answer need
+// not be long, nor the answer.
+func (t Test) warmup() Test {
+	if t.Generate > 0 || t.again() {
+		t.Depth, t.Generate = min(t.Depth, warmDepth), min(t.Generate, warmAnswer)
+	}
+	return t
+}
 
 // unit is what the samples are in.
 func (t Test) unit() string {

@@ -14,26 +14,34 @@ import machine
 import report
 
 STORED = os.path.join(compare.ROOT, "docs", "benchmarks", "check.json")
-TESTS = "load,pp512,tg16,b8,turn2"
+TESTS = "load,pp512,tg64@d16,tg64b8@d16,turn2"
+SIDES = ("ours", "runtime")
 
 
-def arguments():
+def arguments(stored):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     work = os.path.join(compare.ROOT, "build", "peers")
-    p.add_argument("--sizes", default="embedded", help="embedded, and any NAME with NAME-b-int4-prune in a --models folder")
+    p.add_argument("--sizes", help="embedded, and any NAME with NAME-b-int4-prune in a --models folder (default: embedded and those that are stored and at hand)")
     p.add_argument("--tests", default=TESTS)
     p.add_argument("--pairs", type=int, default=7)
     p.add_argument("--models", action="append", help="a folder with models (repeatable)")
     p.add_argument("--margin", type=float, default=0.03, help="what counts as noise")
     p.add_argument("--update", action="store_true", help="store what is measured, for the sizes that are measured")
     a, more = p.parse_known_args()  # the rest is compare.py's
-    models = [f"--models={m}" for m in a.models or [os.path.join(work, "models")]]
-    sys.argv = [sys.argv[0], "--peers=runtime", f"--sizes={a.sizes}", f"--tests={a.tests}", f"--pairs={a.pairs}", "--new=64", f"--out={os.path.join(work, 'check')}", *models, *more]
+    folders = a.models or [os.path.join(work, "models")]
+    if not a.sizes:
+        known = list(dict.fromkeys(["embedded", *(r["size"] for r in stored["rows"])]))
+        absent = [s for s in known if s != "embedded" and not any(os.path.isdir(os.path.join(f, s + "-b-int4-prune")) for f in folders)]
+        a.sizes = ",".join(s for s in known if s not in absent)
+        for s in absent:
+            print(f"not checked: there is no {s}-b-int4-prune in {' or '.join(folders)}", file=sys.stderr)
+    sys.argv = [sys.argv[0], f"--sides={','.join(SIDES)}", f"--sizes={a.sizes}", f"--tests={a.tests}", f"--pairs={a.pairs}", f"--out={os.path.join(work, 'check')}",
+                *(f"--models={f}" for f in folders), *more]
     return a, compare.arguments()
 
 
 def same_machine(a, b):
-    return all(a[key] == b[key] for key in ("cpu", "family", "model", "flags", "cores"))
+    return all(a.get(key) == b[key] for key in ("cpu", "family", "model", "flags", "cores"))
 
 
 def key(row):
@@ -41,47 +49,43 @@ def key(row):
 
 
 def judge(stored, new, margin):
-    """A word for a row that is measured now."""
-    if "ratio" not in new:
-        return "not measured: " + "; ".join(new["errors"])
-    if not stored or "ratio" not in stored:
+    """A word for a ratio that is measured now: both are median, worse and better quartile."""
+    if not new:
+        return "not measured"
+    if not stored:
         return "not stored"
-    # A time is the better the smaller it is: then the ratio of ours to theirs is too.
-    worse, better = (lambda r: r["ratio_low"]), (lambda r: r["ratio_high"])
-    if new["lower_is_better"]:
-        worse, better = (lambda r: 1 / r["ratio_high"]), (lambda r: 1 / r["ratio_low"])
-    if better(new) < worse(stored) * (1 - margin):
+    if new[2] < stored[1] * (1 - margin):
         return "SLOWER"
-    return "faster" if worse(new) > better(stored) * (1 + margin) else "as before"
+    return "faster" if new[1] > stored[2] * (1 + margin) else "as before"
 
 
 def main():
-    a, b = arguments()
     try:
         with open(STORED, encoding="utf-8") as f:
             stored = json.load(f)
     except FileNotFoundError:
-        stored = None
-    comparable = stored and same_machine(stored["machine"], machine.describe())
+        stored = {"rows": [], "machine": {}}
+    a, b = arguments(stored)
+    comparable = same_machine(stored["machine"], machine.describe())
     data = compare.Comparison(b).run()
-    before = {key(r): r for r in stored["rows"]} if comparable else {}
-    words = [judge(before.get(key(r)), r, a.margin) for r in data["rows"]]
-    table = [[*key(r), r["unit"], report.number(r.get("ours_median")), report.number(r.get("theirs_median")), report.ratio(r),
-              report.ratio(before.get(key(r), {})), word] for r, word in zip(data["rows"], words)]
-    print("\n".join(report.lines(["model", "test", "unit", "ours", "kernels off", "ratio", "stored ratio", ""], table)))
-    if stored and not comparable:
+    rows = {key(r): r for r in stored["rows"]} if comparable else {}
+    table, words = [], []
+    for r in data["rows"]:
+        before, now = report.ratio(rows[key(r)], *SIDES) if key(r) in rows else None, report.ratio(r, *SIDES)
+        words.append(judge(before, now, a.margin))
+        table.append([*key(r), r["unit"], *(report.number(report.median(r, s)) for s in SIDES), report.quartiles(now), report.quartiles(before), words[-1]])
+    print("\n".join(report.lines(["model", "test", "unit", "ours", "kernels off", "ratio", "stored ratio", ""], table, 3)))
+    if stored["rows"] and not comparable:
         print(f"\nnot judged: the ratios are stored of {stored['machine']['cpu']} with {stored['machine']['cores']} cores; --update stores this machine's")
     if a.update:
-        data["rows"] = [r for r in data["rows"] if "ratio" in r]
+        data["rows"] = [r for r in data["rows"] if report.ratio(r, *SIDES)]
         measured = {key(r) for r in data["rows"]}
-        data["rows"] += [r for r in before.values() if key(r) not in measured]
-        os.makedirs(os.path.dirname(STORED), exist_ok=True)
+        data["rows"] += [r for k, r in rows.items() if k not in measured]
         with open(STORED + ".new", "w", encoding="utf-8") as f:
-            json.dump(data, f, ensure_ascii=False, indent=1)
-            f.write("\n")
+            f.write(report.text(data))
         os.replace(STORED + ".new", STORED)
         print(f"\nstored in {os.path.relpath(STORED)}")
-    if "SLOWER" in words and not a.update or any(w.startswith("not measured") for w in words):
+    if "SLOWER" in words and not a.update or "not measured" in words:
         sys.exit(1)
 
 

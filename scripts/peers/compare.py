@@ -1,177 +1,160 @@
 #!/usr/bin/env python3
-"""Hold the program against its peers: installs them, makes the models, runs every test on all sides in turn, prints a table.
+"""Hold the program against its peers: installs them, makes the models, runs all tests on all sides in turn, prints a table.
 
-Tests: ppN reads a prompt of N tokens; tgN writes --new tokens after a prompt of N; bN writes them for N rows after prompts of 16 (all rows' tokens a
-second); load is seconds until model and tokenizer are ready; peak is MB resident at most, with a prompt of 2,048 tokens read.
-A size is one of the shapes that can be made up (tiny, 0.5b, 1.5b), "embedded", our program's own model (for the runtime's side alone), or any NAME for which a --models folder has NAME-hf, NAME-b-int4-prune and so on.
+Tests: ppN reads a prompt of N tokens; tgN@dD writes N tokens after a prompt of D, tgNbR@dD for R rows at once (all rows' tokens a second); turn2 is
+seconds until the second answer begins in a conversation of 1,000 tokens; copy writes what a prompt of 336 tokens repeats, for a trained model;
+load is seconds until model and tokenizer are ready; peak is MB resident at most when a prompt of 2,048 tokens was read.
+A size is one of the shapes that can be made up (tiny, 0.5b, 1.5b), "embedded", our program's own model (for our own sides alone), or any NAME for which a --models folder has NAME-hf, NAME-b-int4-prune and so on.
 """
 import argparse
 import collections
 import json
 import os
-import re
 import signal
 import sys
+import time
 
 import machine
 import report
+import tests
 from machine import Failure
 from stock import Stock
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 HERE = os.path.dirname(os.path.abspath(__file__))
+PREPARE = ["pp512", "tg8@d16"]  # what ours remembers of a model and a machine is found out before it is measured
 
-# One process: what it reads, what it writes, for how many rows, and how much a second turn adds to the conversation.
-Spec = collections.namedtuple("Spec", "prompt new rows more", defaults=(0,))
-TURN = Spec(1000, 16, 1, 32)  # as our bench's turn2
-Test = collections.namedtuple("Test", "label unit lower spec field")
-Peer = collections.namedtuple("Peer", "script environment model ours note")  # ours is the model that our program runs beside it
-
+Side = collections.namedtuple("Side", "script environment model note flags", defaults=((),))  # without a script it is our own program
 BUILDER = "Graph of its own builder: int4, block 32, accuracy level 4"
-GENAI = "Shared cache of the length needed, batch in one generator"
-PEERS = {
-    "runtime": Peer(None, None, "b-int4-prune", "b-int4-prune", "Our own program with --kernels off: ONNX Runtime computes the graph as it is, in the same loop."),
-    "runtime-a": Peer(None, None, "a-q4", "a-q4", "The same on layout A."),
-    "genai": Peer("run_genai.py", "onnxruntime", "b-int4-prune", "b-int4-prune", f"{BUILDER}, prune_lm_head. {GENAI}. Ours runs the same file."),
-    "genai-full": Peer("run_genai.py", "onnxruntime", "b-int4", "b-int4", f"{BUILDER}, logits of all rows (the builder's default). {GENAI}. Ours runs the same file."),
-    "openvino": Peer("run_openvino.py", "openvino", "ov-int4", "b-int4-prune",
+GENAI = "Shared cache of the length needed, batch in one generator; it has no prompt lookup"
+OFF = ("--kernels", "off")
+SIDES = {
+    "ours": Side(None, None, "b-int4-prune", "Layout B: the graph of onnxruntime-genai's builder, the file that genai runs."),
+    "ours-a": Side(None, None, "a-q4", "Layout A: Optimum's export in int4, the file that iobinding runs."),
+    "runtime": Side(None, None, "b-int4-prune", "Our own program with --kernels off: ONNX Runtime computes the graph as it is, in the same loop.", OFF),
+    "runtime-a": Side(None, None, "a-q4", "The same on layout A.", OFF),
+    "genai": Side("run_genai.py", "onnxruntime", "b-int4-prune", f"{BUILDER}, prune_lm_head. {GENAI}."),
+    "genai-full": Side("run_genai.py", "onnxruntime", "b-int4", f"{BUILDER}, logits of all rows (the builder's default). {GENAI}."),
+    "openvino": Side("run_openvino.py", "openvino", "ov-int4",
                      "optimum-cli export openvino --weight-format int4 --sym --group-size 128 --ratio 1.0 --all-layers; PERFORMANCE_HINT LATENCY, "
-                     "DYNAMIC_QUANTIZATION_GROUP_SIZE 128 (prefill a quarter faster than by default), paged attention; batch by ContinuousBatchingPipeline."),
-    "openvino-gguf": Peer("run_openvino.py", "openvino", "q4_0.gguf", "b-int4-prune", "The same from the Q4_0 GGUF, default dynamic quantisation."),
-    "llama": Peer("run_llama.py", "llama", "q4_0.gguf", "b-int4-prune",
+                     "DYNAMIC_QUANTIZATION_GROUP_SIZE 128 (prefill a quarter faster than by default), paged attention; batch by ContinuousBatchingPipeline; "
+                     "copy with prompt_lookup, 5 tokens after 3 that match."),
+    "openvino-gguf": Side("run_openvino.py", "openvino", "q4_0.gguf", "The same from the Q4_0 GGUF, default dynamic quantisation."),
+    "llama": Side("run_llama.py", "llama", "q4_0.gguf",
                   "llama.cpp compiled on this machine for its own CPU. Q4_0 for all matrices (the embedding too), flash attention auto, ubatch 512, "
-                  "weights mapped and repacked, all rows in one llama_batch."),
-    "iobinding": Peer("run_iobinding.py", "onnxruntime", "a-q4", "a-q4",
-                      "Layout A, MatMulNBits block 32 accuracy level 4, lm_head quantised too; presents bound as the next pasts. Ours runs the same file."),
-    "iobinding-tied": Peer("run_iobinding.py", "onnxruntime", "a-q4-tied", "a-q4-tied", "The same as exported: the tied lm_head stays in float32."),
+                  "weights mapped and repacked, all rows in one llama_batch; copy with LlamaPromptLookupDecoding, 10 tokens."),
+    "iobinding": Side("run_iobinding.py", "onnxruntime", "a-q4",
+                      "onnxruntime on layout A: MatMulNBits block 32 accuracy level 4, lm_head quantised too; presents bound as the next pasts; no prompt lookup."),
+    "iobinding-tied": Side("run_iobinding.py", "onnxruntime", "a-q4-tied", "The same as exported: the tied lm_head stays in float32."),
 }
 
 
-def parse_test(name, new):
-    """pp512, tg16 (also tg@16, tg@d16), b8, turn2, load, peak."""
-    if m := re.fullmatch(r"pp(\d+)", name):
-        return Test(name, "tok/s", False, Spec(int(m[1]), 0, 1), "rate")
-    if m := re.fullmatch(r"tg@?d?(\d+)", name):
-        return Test(f"tg{new} @ d{m[1]}", "tok/s", False, Spec(int(m[1]), new, 1), "rate")
-    if m := re.fullmatch(r"b(\d+)", name):
-        return Test(f"tg{new} b{m[1]} @ d16", "tok/s", False, Spec(16, new, int(m[1])), "rate")
-    if name == "turn2":
-        return Test("turn2 @ d1000", "s", True, TURN, "turn_s")
-    if name == "load":
-        return Test("load", "s", True, Spec(16, 0, 1), "load_s")
-    if name == "peak":
-        return Test("peak, pp2048", "MB", True, Spec(2048, 0, 1), "peak_mb")
-    raise argparse.ArgumentTypeError(f"{name!r} is no test: expected ppN, tgN, bN, turn2, load or peak")
+def ours(lines):
+    """Our bench's lines as a peer's: load stands in each of them, peak in the first, which read 2,048 tokens."""
+    for i, r in enumerate(lines):
+        version = f"shammah-engine {r['version']}, {r['provider']}, {r['cpu']}"
+        extra = [("load", r["load_ms"] / 1e3), ("peak", r["peak_memory"] / 2**20)] if i == 0 else []
+        for test, value in [*extra, (r["test"], r["median"] / (1e3 if r["unit"] == "ms" else 1))]:
+            yield {"test": test, "value": value, "version": version, "ids": r.get("copied_ids")}
 
 
 class Comparison:
     def __init__(self, a):
         self.a = a
         self.stock = Stock(a.work, a.models, a.tokenizer)
-        self.data = {"machine": machine.describe(), "threads": a.threads, "pairs": a.pairs, "new": a.new, "others": a.others, "flags": a.flags,
-                     "versions": {}, "notes": {p: PEERS[p].note for p in a.peers}, "rows": []}
+        self.data = {"machine": machine.describe(), "threads": a.threads, "pairs": a.pairs, "others": a.others, "flags": a.flags,
+                     "versions": {}, "notes": {s: SIDES[s].note + (f" Only {', '.join(a.part[s])}." if s in a.part else "") for s in a.sides}, "rows": [], "problems": []}
 
-    def ours(self, model, spec, flags=()):
-        """Our program's figures for one process, as peer.py gives a peer's."""
-        if spec == TURN:
-            want = ["--test", "turn2"]
-        elif spec.new:
-            want = ["-p", 0, "-n", spec.new, "-d", spec.prompt, "-b", spec.rows]
-        else:
-            want = ["-p", spec.prompt, "-n", 0]
-        command = [self.a.program, "bench", "--model", model, "-t", self.a.threads, "-r", 1, "-o", "json", *want, *self.a.flags, *flags]
-        text, others = machine.run([str(c) for c in command], self.a.timeout)
-        r = json.loads(text)
-        self.data["versions"]["ours"] = f"shammah-engine {r['version']}, {r['provider']}, {r['cpu']}"
-        result = r["results"][0]
-        value = {"turn_s": result["median"] / 1e3, "rate": 0} if spec == TURN else {"rate": result["median"]}
-        return {**value, "load_s": r["load_ms"] / 1e3, "peak_mb": result["peak_memory"] / 2**20}, others
+    def bench(self, model, names, flags=()):
+        """Our program's command for these tests."""
+        # The first result is of 2,048 tokens if peak is wanted: the peak is that of the process so far.
+        first = ["pp2048"] if "peak" in names else []
+        names = first + [n for n in names if n not in ("load", "peak", *first)] or ["pp16"]
+        command = [self.a.program, "bench", "--model", model, "-t", self.a.threads, "-r", 1, "-o", "jsonl", *(x for n in names for x in ("--test", n))]
+        return [str(c) for c in (*command, *self.a.flags, *flags)]
 
-    def theirs(self, name, python, model, below, spec):
-        if not PEERS[name].script:
-            return self.ours(model, spec, ["--kernels", "off"])
-        command = [python, os.path.join(HERE, PEERS[name].script), model, "--prompt", spec.prompt, "--new", spec.new, "--rows", spec.rows, "--more", spec.more,
-                   "--threads", self.a.threads, "--below", below]
-        text, others = machine.run([str(c) for c in command], self.a.timeout)
-        r = json.loads(text.splitlines()[-1])
-        self.data["versions"][name] = r["version"]
-        return r, others
+    def side(self, size, name):
+        """A function that gives a side's command for a list of tests."""
+        s = SIDES[name]
+        model = self.stock.model(size, s.model)
+        machine.warm(model)
+        if not s.script:
+            text, _, failed = machine.run(self.bench(model, [*PREPARE, *(["copy"] if "copy" in self.names else [])], s.flags), self.a.timeout)
+            if failed:
+                raise Failure(failed)
+            self.passage = json.loads(text.splitlines()[-1]).get("copied_ids") or self.passage
+            return lambda names: self.bench(model, names, s.flags)
+        python, limit = self.stock.python(s.environment), below(self.stock.model(size, "b-int4-prune"))
+        return lambda names: [python, os.path.join(HERE, s.script), model, *names, "--threads", str(self.a.threads), "--below", str(limit),
+                              "--passage", ",".join(map(str, self.passage))]
 
-    def sides(self, size):
-        """A function for each side that measures a spec, or the line that says why it cannot; ours stands before the peers that it is held against."""
-        sides = {}
-        for name in self.a.peers:
-            p = PEERS[name]
-            mine = "ours " + p.ours
-            if mine not in sides:
-                sides[mine] = self.side(lambda: self.stock.model(size, p.ours), lambda model: lambda spec: self.ours(model, spec))
-            sides[name] = self.side(
-                lambda: (p.environment and self.stock.python(p.environment), self.stock.model(size, p.model), below(self.stock.model(size, p.ours))),
-                lambda have, name=name: lambda spec: self.theirs(name, *have, spec))
-        return sides
+    def prepare(self, size):
+        """Of each side its function; a problem for each that cannot be measured."""
+        found, self.passage = {}, [1]
+        self.names = [t.name for t in self.a.tests]
+        for name in self.a.sides:
+            try:
+                found[name] = self.side(size, name)
+            except (Failure, OSError, ValueError) as e:
+                self.problem(size, name, str(e))
+        return found
 
-    def side(self, have, measure):
-        try:
-            found = have()
-            for path in found[1:2] if isinstance(found, tuple) else [found]:
-                machine.warm(path)
-            return measure(found)
-        except (Failure, OSError) as e:
-            return str(e)
+    def problem(self, size, side, text):
+        self.data["problems"].append({"size": size, "side": side, "text": text})
+        print(f"{size} {side}: {text}", file=sys.stderr, flush=True)
 
-    def undisturbed(self, measure, spec):
-        """The figures of a run beside which others computed little; after --tries the least disturbed one."""
+    def once(self, size, name, command):
+        """One process: the value of each test, and why it failed. It is repeated where others computed beside it, at most --tries times."""
         best = None
         for _ in range(self.a.tries):
             machine.wait_quiet(self.a.others, self.a.patience)
-            r, others = measure(spec)
+            text, others, failed = machine.run(command, self.a.timeout)
+            lines = [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
+            got = {r["test"]: r for r in (lines if SIDES[name].script else ours(lines))}
             if best is None or others < best[1]:
-                best = r, others
-            if others <= self.a.others:
+                best = got, others, failed
+            if failed or others <= self.a.others:
                 break
-        return best
+        got, others, failed = best
+        if others > self.a.others:
+            self.problem(size, name, f"others used {others:.0%} of the cores beside a round")
+        self.data["versions"].update({name: r["version"] for r in got.values()})
+        return {test: r["value"] for test, r in got.items()}, failed
 
-    def measure(self, size, sides, spec):
-        """All rounds of one spec: for each side the list of (figures, others' share), or the line that says why there is none."""
-        got = {name: m if isinstance(m, str) else [] for name, m in sides.items()}
-        for i in range(self.a.pairs):
-            for name, m in sides.items():
-                if isinstance(got[name], str):
-                    continue
-                try:
-                    got[name].append(self.undisturbed(m, spec))
-                except (Failure, ValueError, KeyError, IndexError) as e:
-                    got[name] = str(e) or type(e).__name__
-            done = ", ".join(f"{name} {v if isinstance(v, str) else format(v[-1][0].get('turn_s') or v[-1][0]['rate'], '.3g')}" for name, v in got.items())
-            print(f"{size} {spec.prompt}+{spec.new}x{spec.rows}, round {i + 1} of {self.a.pairs}: {done}", file=sys.stderr, flush=True)
-        return got
+    def round(self, size, number, sides, rows):
+        """Every side once, another one first in each round. A test that a side fails at is not tried again."""
+        order = list(sides)
+        for name in order[number % len(order):] + order[:number % len(order)]:
+            names = [r["test"] for r in rows if name not in r["failed"] and r["test"] in self.a.part.get(name, [r["test"]])]
+            names.sort(key=lambda n: (n != "load", n != "peak"))  # the order in which they run
+            begin = time.monotonic()
+            got, failed = self.once(size, name, sides[name](names)) if names else ({}, "")
+            lost = [n for n in names if n not in got]
+            if lost:
+                self.problem(size, name, f"round {number + 1}: {lost[0]}: {failed or 'it gave no figure'}" + (f"; lost with it: {', '.join(lost[1:])}" if lost[1:] else ""))
+            for r in rows:
+                r["values"].setdefault(name, []).append(got.get(r["test"]))
+                if lost and r["test"] == lost[0]:
+                    r["failed"].append(name)
+            print(f"{size}, round {number + 1} of {self.a.pairs}, {name}: {time.monotonic() - begin:.0f} s, "
+                  + ", ".join(f"{t} {v:.3g}" for t, v in got.items() if t in names), file=sys.stderr, flush=True)
 
     def run(self):
         for size in self.a.sizes:
-            sides = self.sides(size)
-            for spec in dict.fromkeys(t.spec for t in self.a.tests):
-                got = self.measure(size, sides, spec)
-                for test in (t for t in self.a.tests if t.spec == spec):
-                    for name in self.a.peers:
-                        pair = [got["ours " + PEERS[name].ours], got[name]]
-                        values = [v if isinstance(v, str) else [figures[test.field] for figures, _ in v] for v in pair]
-                        disturbed = any(others > self.a.others for v in pair if not isinstance(v, str) for _, others in v)
-                        self.data["rows"].append(report.row(size, test, name, *values, disturbed))
+            sides = self.prepare(size)
+            rows = [{"size": size, "test": t.name, "unit": t.unit, "lower_is_better": t.lower, "values": {}, "failed": []} for t in self.a.tests]
+            self.data["rows"] += rows
+            for i in range(self.a.pairs):
+                self.round(size, i, sides, rows)
                 report.save(self.a.out, self.data)  # what is known so far stays if the rest is cut off
         return self.data
 
 
 def below(model):
     """Prompts have ids below this: the vocabulary, special tokens of Qwen2's left out."""
-    for name, keys in (("genai_config.json", ("model", "vocab_size")), ("config.json", ("vocab_size",))):
-        path = os.path.join(model, name)
-        if os.path.exists(path):
-            with open(path, encoding="utf-8") as f:
-                value = json.load(f)
-            for key in keys:
-                value = value[key]
-            return min(value, 151643)
-    raise Failure(f"{model} has neither genai_config.json nor config.json")
+    path = os.path.join(model, "genai_config.json")
+    with open(path, encoding="utf-8") as f:
+        return min(json.load(f)["model"]["vocab_size"], 151643)
 
 
 def names(known, what):
@@ -179,39 +162,49 @@ def names(known, what):
         for name in text.split(","):
             if known and name not in known:
                 raise argparse.ArgumentTypeError(f"{name!r} is no {what}: expected {', '.join(known)}")
-        return text.split(",")
+        return list(dict.fromkeys(text.split(",")))
     return parse
+
+
+def test_list(text):
+    try:
+        return list(dict.fromkeys(tests.parse(name) for name in text.split(",")))
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from e
+
+
+def part(text):
+    side, _, some = text.partition("=")
+    return names(SIDES, "side")(side)[0], [t.name for t in test_list(some)]
 
 
 def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     work = os.path.join(ROOT, "build", "peers")
     tokenizer = os.path.join(ROOT, "..", "shared", "data", "tokenizers", "qwen2.5-0.5b-instruct")
-    p.add_argument("--peers", type=names(PEERS, "peer"), default="genai,openvino,openvino-gguf,llama,iobinding", help="which of " + ", ".join(PEERS))
-    p.add_argument("--tests", default="load,pp16,pp512,pp2048,peak,tg16,tg1024,tg4096,b4,b8,turn2")
+    p.add_argument("--sides", type=names(SIDES, "side"), default="ours,ours-a,genai,openvino,llama,iobinding", help="which of " + ", ".join(SIDES))
+    p.add_argument("--tests", type=test_list, default="load,peak,pp16,pp512,pp2048,tg128@d16,tg128@d1024,tg128@d4096,tg128b4@d16,tg128b8@d16,turn2")
+    p.add_argument("--part", type=part, action="append", default=[], metavar="SIDE=TESTS", help="run no more than these of the tests on this side (repeatable)")
     p.add_argument("--sizes", type=names((), "size"), default="0.5b,1.5b")
-    p.add_argument("--pairs", type=int, default=5, help="rounds that count, at least 5 for a table to show")
-    p.add_argument("--new", type=int, default=128, help="tokens that tg and b write after the first one")
+    p.add_argument("--pairs", type=int, default=5, help="rounds, at least 5 for a table to show")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--models", action="append", help="a folder with models (repeatable); what none has is made in the first (default: build/peers/models)")
     p.add_argument("--tokenizer", default=tokenizer if os.path.isdir(tokenizer) else None, help="a folder with Qwen2's for models that are made up")
     p.add_argument("--work", default=work, help="where environments and logs go")
-    p.add_argument("--out", default=os.path.join(work, "result"), help="OUT.json and OUT.md are written, after each test")
+    p.add_argument("--out", help="OUT.json and OUT.md are written, after each round (default: result in --work)")
     p.add_argument("--program", default=os.path.join(ROOT, "build", "bin", "shammah-engine"))
     p.add_argument("--flags", type=str.split, default=[], help="more flags for our bench, in one string")
-    p.add_argument("--others", type=float, default=0.05, help="share of the cores that others may use before a run is repeated")
-    p.add_argument("--tries", type=int, default=4, help="runs at most, until one is undisturbed")
-    p.add_argument("--patience", type=float, default=120, help="seconds to wait at most for others to be quiet before a run")
-    p.add_argument("--timeout", type=float, default=1800, help="seconds that one run may take")
+    p.add_argument("--others", type=float, default=0.05, help="share of the cores that others may use before a process is repeated")
+    p.add_argument("--tries", type=int, default=2, help="processes at most, until one is undisturbed")
+    p.add_argument("--patience", type=float, default=60, help="seconds to wait at most for others to be quiet before a process")
+    p.add_argument("--timeout", type=float, default=900, help="seconds that one process may take")
     p.add_argument("--prepare", action="store_true", help="only install and make what the comparison needs")
     a = p.parse_args()
     a.models = [os.path.abspath(m) for m in a.models or [os.path.join(a.work, "models")]]
-    try:
-        a.tests = [parse_test(name, a.new) for name in a.tests.split(",")]
-    except argparse.ArgumentTypeError as e:
-        p.error(str(e))
-    if min(a.pairs, a.new, a.threads, a.tries) < 1:
-        p.error("--pairs, --new, --threads and --tries must be at least 1")
+    a.part = dict(a.part)
+    a.out = a.out or os.path.join(a.work, "result")
+    if min(a.pairs, a.threads, a.tries) < 1:
+        p.error("--pairs, --threads and --tries must be at least 1")
     os.makedirs(a.models[0], exist_ok=True)
     os.makedirs(a.work, exist_ok=True)
     return a
@@ -222,9 +215,9 @@ def main():
     a = arguments()
     c = Comparison(a)
     if a.prepare:
-        said = [f"{size} {name}: {'ready' if callable(side) else side}" for size in a.sizes for name, side in c.sides(size).items()]
-        print("\n".join(said))
-        sys.exit(any(not line.endswith(": ready") for line in said))
+        for size in a.sizes:
+            print("\n".join(f"{size} {name}: ready" for name in c.prepare(size)))
+        sys.exit(bool(c.data["problems"]))
     print(report.markdown(c.run()), end="")
     print(f"\nwritten to {os.path.relpath(a.out)}.json and .md", file=sys.stderr)
 

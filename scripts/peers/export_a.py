@@ -14,7 +14,9 @@ BESIDE = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_
 
 def export(source, out):
     from optimum.exporters.onnx import main_export
-    main_export(source, out, task="text-generation-with-past", opset=18, do_validation=False, dtype="fp32")
+    # Above 2 GiB, what one protobuf holds, Optimum fails to tie lm_head to the embedding. q4 wants it untied anyway.
+    large = 2 * os.path.getsize(os.path.join(source, "model.safetensors")) > 1 << 31
+    main_export(source, out, task="text-generation-with-past", opset=18, do_validation=False, dtype="fp32", no_post_process=large)
 
 
 def untie(graph):

@@ -37,20 +37,19 @@ class Failure(Exception):
 
 
 def run(command, timeout):
-    """Output of the command, and the share of the cores that others used while it ran."""
+    """What the command said, the share of the cores that others used while it ran, and in a line why it failed, if it did."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         before, begin = busy(), time.monotonic()
         try:
             p = subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL, env=ENVIRONMENT, start_new_session=True)
         except OSError as e:
-            raise Failure(f"{command[0]}: {e.strerror}") from e
+            return "", 0.0, f"{command[0]}: {e.strerror}"
         usage = wait(p, timeout)
         seconds, total = time.monotonic() - begin, busy() - before
         out.seek(0), err.seek(0)
         text, errors = out.read(), err.read()
-    if p.returncode:
-        raise Failure(reason(p.returncode, timeout, errors or text))
-    return text, max(0.0, total - usage.ru_utime - usage.ru_stime) / (CORES * seconds)
+    others = max(0.0, total - usage.ru_utime - usage.ru_stime) / (CORES * seconds)
+    return text, others, reason(p.returncode, seconds > timeout, errors) if p.returncode else ""
 
 
 def wait(p, timeout):
@@ -72,11 +71,10 @@ def wait(p, timeout):
             p.wait()
 
 
-def reason(code, timeout, text):
+def reason(code, late, text):
     """The last line of a traceback or of what was said, short enough for a table."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    said = lines[-1][:200] if lines else "it said nothing"
-    return f"ended after {timeout:.0f} s" if code == -9 and not lines else f"exit {code}: {said}"
+    return "ended, it took too long" if code == -9 and late else f"exit {code}: {lines[-1][:200] if lines else 'it said nothing'}"
 
 
 def warm(path):
@@ -100,6 +98,6 @@ def describe():
 
 if __name__ == "__main__":  # for a try by hand: machine.py COMMAND ...
     print("quiet" if wait_quiet(0.05, 300) else "not quiet", file=sys.stderr)
-    text, others = run(sys.argv[1:], 900)
-    print(text, end="")
-    print(f"others {others:.1%}", file=sys.stderr)
+    said, used, failed = run(sys.argv[1:], 900)
+    print(said, end="")
+    print(f"others {used:.1%} {failed}", file=sys.stderr)

@@ -1,7 +1,9 @@
-"""One measurement of one peer in a fresh process: what all run_*.py share. Import it before the peer, so that it sees the interpreter alone."""
+"""All tests of one peer in one process: what all run_*.py share. Import it before the peer, so that it sees the interpreter alone."""
 import argparse
 import json
 import time
+
+import tests
 
 
 def memory(key):
@@ -16,34 +18,48 @@ def memory(key):
 BASE = memory("VmRSS")
 
 
-def prompts(rows, n, seed):
-    """Rows of n random ids below Qwen2's special tokens, or below the vocabulary that is given."""
-    import numpy as np
-    return np.random.default_rng(seed).integers(0, prompts.below, (rows, n))
-
-
-prompts.below = 151643
+def warmup(t):
+    """What is run before a test: its timed part at full length, because kernels are made for a shape when it first comes, the rest in brief."""
+    timed = not t.new and not t.more
+    return t._replace(prompt=t.prompt if timed else min(t.prompt, 16), new=min(t.new, 4))
 
 
 def main(load, version):
-    """Loads, warms up with other prompts, measures once, prints one JSON line.
+    """Loads, then runs each test once to warm up and once to be timed, peak first; prints a JSON line for each as soon as it is known.
 
-    load(model, threads, rows, tokens) gives measure(ids, new, more), which reads the prompts ids (rows, n), writes new tokens more than the
-    first one for each row, and gives the seconds of both; with ids (rows, m) in more, it goes on with those after what it wrote, as a second
-    turn does, and gives the seconds until the first token of the second answer as well.
+    load(model, threads) gives measure(ids, new, more, lookup), which reads the prompts ids (rows, n), writes new tokens more than the first
+    one for each row, and gives the seconds of both; with ids (rows, m) in more, it goes on with those after what it wrote, as a second turn
+    does, and gives the seconds until the first token of the second answer as well; with lookup it may guess from the prompt.
     """
     p = argparse.ArgumentParser()
     p.add_argument("model")
-    for name, value in (("prompt", 16), ("new", 0), ("rows", 1), ("more", 0), ("threads", 2), ("below", prompts.below)):
-        p.add_argument("--" + name, type=int, default=value)
+    p.add_argument("tests", nargs="+", type=tests.parse)
+    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--below", type=int, default=151643, help="random ids are below this: Qwen2's special tokens, or the vocabulary")
+    p.add_argument("--passage", type=lambda s: [int(x) for x in s.split(",")], default=[], help="the ids that copy reads")
     a = p.parse_args()
-    prompts.below = a.below
     begin = time.perf_counter()
-    measure = load(a.model, a.threads, a.rows, a.prompt + a.new + a.more + 2)
+    measure = load(a.model, a.threads)
     loaded = time.perf_counter() - begin
-    figures = {}
-    for seed in (1, 2):  # the first is to warm up
-        more = prompts(a.rows, a.more, seed + 2) if a.more else None
-        prefill, decode, *turn = measure(prompts(a.rows, a.prompt, seed), a.new, more)
-        figures = {"rate": a.rows * a.new / decode if a.new else a.rows * a.prompt / prefill, **({"turn_s": turn[0]} if turn else {})}
-    print(json.dumps({**figures, "load_s": loaded, "peak_mb": memory("VmHWM") - BASE, "interpreter_mb": BASE, "version": version}))
+    import numpy as np
+    random = np.random.default_rng(1)  # no prompt twice: OpenVINO keeps prefixes
+
+    def run(t):
+        ids = np.array([a.passage]) if t.name == "copy" else random.integers(0, a.below, (t.rows, t.prompt))
+        return measure(ids, t.new, random.integers(0, a.below, (t.rows, t.more)) if t.more else None, t.name == "copy")
+
+    def figure(t):
+        if t.name == "load":
+            return loaded
+        prefill, decode, *turn = run(t)
+        if t.name == "peak":  # it comes first: nothing deeper was read
+            return memory("VmHWM") - BASE
+        return turn[0] if turn else t.rows * t.new / decode if t.new else t.rows * t.prompt / prefill
+
+    warm = set()
+    for t in sorted(a.tests, key=lambda t: (t.name != "load", t.name != "peak")):
+        brief = warmup(t)
+        if t.name not in ("load", "peak") and brief[3:] not in warm:
+            run(brief)
+        warm.add(brief[3:])
+        print(json.dumps({"test": t.name, "value": figure(t), "version": version}), flush=True)

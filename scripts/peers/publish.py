@@ -13,10 +13,11 @@ import report
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "benchmarks")
 TESTS = {"pp512": "read 512 tokens", "pp2048": "read 2,048", "tg @ d16": "write", "tg @ d1024": "write after 1,024", "tg b8 @ d16": "write, 8 rows at once"}
+SIZES = {"0.5b": "0.5B", "1.5b": "1.5B", "smollm2": "135M"}  # as they are published
 SIDES = {"ours": ("shammah-engine", "#1f7a8c"), "openvino": ("OpenVINO GenAI", "#b0b7c3"), "llama": ("llama.cpp", "#c9b79c"), "genai": ("onnxruntime-genai", "#a7bfa5")}
 HEAD = """# Beside the peers
 
-Made by `scripts/peers/publish.py` from `data.json`, which `make peers` measures; do not edit. Where a ratio is below 1 (above 1 for seconds and MB), ours is behind.
+Made by `scripts/peers/publish.py` from `data.json`, which `make peers` measures; do not edit. The commands are in [scripts/peers](../../scripts/peers/README.md).
 `check.json` holds the ratios of our kernels to the runtime's that `make bench-check` compares with.
 
 """
@@ -34,28 +35,27 @@ def merge(files):
         for part in ("cpu", "family", "model", "flags", "cores"):
             if data["machine"][part] != new["machine"][part]:
                 raise SystemExit(f"publish.py: {name} is of another machine: {part} {new['machine'][part]}, expected {data['machine'][part]}")
-        kinds = {(r["size"], r["test"], r["peer"]) for r in new["rows"]}
-        new["rows"] = [r for r in data["rows"] if (r["size"], r["test"], r["peer"]) not in kinds] + new["rows"]
+        kinds = {(r["size"], r["test"]) for r in new["rows"]}
+        kept = [r for r in data["rows"] if (r["size"], r["test"]) not in kinds]
+        new["rows"] = kept + new["rows"]
+        new["problems"] = [p for p in data["problems"] if any(r["size"] == p["size"] for r in kept)] + new["problems"]
         new["pairs"] = min(data["pairs"], new["pairs"])
         for part in ("versions", "notes"):
             new[part] = {**data[part], **new[part]}
         data = new
-    order = {"embedded": 0, "smollm2": 1, "0.5b": 2, "1.5b": 3}
-    data["rows"].sort(key=lambda r: order.get(r["size"], 9))
+    data["rows"].sort(key=lambda r: list(SIZES).index(r["size"]) if r["size"] in SIZES else len(SIZES))
     return data
 
 
 def values(data, size, test):
-    """Median tok/s of each side; ours is the median of the medians that stand beside the peers."""
-    rows = {r["peer"]: r for r in data["rows"] if r["size"] == size and re.sub(r"^tg\d+", "tg", r["test"]) == test}
-    out = {p: rows[p]["theirs_median"] for p in SIDES if "theirs_median" in rows.get(p, {})}
-    mine = [rows[p]["ours_median"] for p in out if "ours_median" in rows[p]]
-    return {"ours": sorted(mine)[len(mine) // 2], **out} if mine else {}
+    """Median tok/s of each side."""
+    row = next((r for r in data["rows"] if r["size"] == size and re.sub(r"^tg\d+", "tg", r["test"]) == test), {"values": {}})
+    return {s: v for s in SIDES if (v := report.median(row, s))}
 
 
 def chart(data):
     """Small multiples: a row of panels for each size, a bar for each side, each panel on a scale of its own."""
-    sizes = [s for s in ("0.5b", "1.5b") if any(values(data, s, t) for t in TESTS)]
+    sizes = [s for s in SIZES if any(values(data, s, t) for t in TESTS)]
     tests = [t for t in TESTS if any(values(data, s, t) for s in sizes)]
     left, panel, wide, bar, top = 56, 178, 120, 15, 56
     height = len(SIDES) * bar + 34
@@ -69,7 +69,7 @@ def chart(data):
     out += [f'<text x="{left + panel * i}" y="{top - 10}" font-weight="bold">{TESTS[t]}</text>' for i, t in enumerate(tests)]
     for row, size in enumerate(sizes):
         y0 = top + height * row
-        out.append(f'<text x="4" y="{y0 + height / 2 - 12}" font-weight="bold">{size.upper()}</text>')
+        out.append(f'<text x="4" y="{y0 + height / 2 - 12}" font-weight="bold">{SIZES[size]}</text>')
         for i, t in enumerate(tests):
             got = values(data, size, t)
             for k, name in enumerate(s for s in SIDES if s in got):
@@ -87,7 +87,7 @@ def main():
     folder = os.path.normpath(FOLDER)
     data = merge(a.files or [os.path.join(folder, "data.json")])
     os.makedirs(folder, exist_ok=True)
-    for name, text in (("data.json", json.dumps(data, ensure_ascii=False, indent=1) + "\n"), ("README.md", HEAD + report.markdown(data)), ("rates.svg", chart(data))):
+    for name, text in (("data.json", report.text(data)), ("README.md", HEAD + report.markdown(data)), ("rates.svg", chart(data))):
         path = os.path.join(folder, name)
         with open(path + ".new", "w", encoding="utf-8") as f:
             f.write(text)

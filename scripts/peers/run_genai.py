@@ -8,13 +8,15 @@ import numpy as np
 import onnxruntime_genai as og
 
 
-def load(model, threads, rows, tokens):
+def load(model, threads):
     config = og.Config(model)
     config.overlay(json.dumps({"model": {"decoder": {"session_options": {"intra_op_num_threads": threads}}}}))
     m = og.Model(config)
     tokenizer = og.Tokenizer(m)
 
-    def measure(ids, new, more):
+    def measure(ids, new, more, lookup):
+        rows, n = ids.shape
+        tokens = n + new + (0 if more is None else more.shape[1]) + 2
         p = og.GeneratorParams(m)
         # min_length keeps ends of text from being chosen; the cache is as long as needed and shared between past and present
         p.set_search_options(do_sample=False, batch_size=rows, max_length=tokens, min_length=tokens)

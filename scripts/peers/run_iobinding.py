@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime as ort
 
 
-def load(model, threads, rows, tokens):
+def load(model, threads):
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     session = ort.InferenceSession(os.path.join(model, "model.onnx"), options, providers=["CPUExecutionProvider"])
@@ -18,7 +18,7 @@ def load(model, threads, rows, tokens):
 
     def step(ids, done, cache):
         """Runs ids (rows, n) after done tokens; gives the best next tokens (rows, 1) and the new cache."""
-        n = ids.shape[1]
+        rows, n = ids.shape
         feed = {"input_ids": ids, "attention_mask": np.ones((rows, done + n), np.int64),
                 "position_ids": np.broadcast_to(np.arange(done, done + n), (rows, n)).astype(np.int64)}
         b = session.io_binding()
@@ -33,8 +33,8 @@ def load(model, threads, rows, tokens):
         logits, *cache = b.get_outputs()
         return logits.numpy()[:, -1].argmax(-1)[:, None], cache
 
-    def measure(ids, new, more):
-        empty = [ort.OrtValue.ortvalue_from_numpy(np.zeros((rows, shapes[name][1], 0, shapes[name][3]), np.float32)) for name in past]
+    def measure(ids, new, more, lookup):
+        empty = [ort.OrtValue.ortvalue_from_numpy(np.zeros((len(ids), shapes[name][1], 0, shapes[name][3]), np.float32)) for name in past]
         t = time.perf_counter()
         last, cache = step(ids.astype(np.int64), 0, empty)
         first = time.perf_counter()

@@ -8,19 +8,23 @@ import numpy as np
 import openvino as ov
 import openvino_genai as genai
 
+GUESSES, NGRAM = 5, 3  # num_assistant_tokens and max_ngram_size of its own prompt lookup sample
 
-def config(new):
+
+def config(new, lookup=False):
     c = genai.GenerationConfig()
     c.max_new_tokens, c.ignore_eos, c.do_sample = new + 1, True, False
+    if lookup:
+        c.num_assistant_tokens, c.max_ngram_size = GUESSES, NGRAM
     return c
 
 
-def one(model, options):
-    pipe = genai.LLMPipeline(model, "CPU", **options)
+def one(model, options, lookup=False):
+    pipe = genai.LLMPipeline(model, "CPU", **options, **({"prompt_lookup": True} if lookup else {}))
 
     def generate(ids, new):
         x = genai.TokenizedInputs(ov.Tensor(np.ascontiguousarray(ids, np.int64)), ov.Tensor(np.ones(ids.shape, np.int64)))
-        answer = pipe.generate(x, config(new))
+        answer = pipe.generate(x, config(new, lookup))
         if (n := answer.perf_metrics.get_num_generated_tokens()) != new + 1:
             raise RuntimeError(f"openvino: {n} tokens generated, expected {new + 1}")
         return answer
@@ -37,9 +41,9 @@ def one(model, options):
     return measure
 
 
-def several(model, options, rows, tokens):
+def several(model, options):
     s = genai.SchedulerConfig()
-    s.max_num_seqs, s.max_num_batched_tokens, s.enable_prefix_caching = rows, max(rows * tokens, 256), False
+    s.max_num_batched_tokens, s.enable_prefix_caching = 4096, False
     pipe = genai.ContinuousBatchingPipeline(model, s, "CPU", options)
     requests = iter(range(1 << 30))
 
@@ -60,11 +64,20 @@ def several(model, options, rows, tokens):
     return measure
 
 
-def load(model, threads, rows, tokens):
+def load(model, threads):
     options = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     if os.path.isdir(model):  # int4 in groups of 128 lets activations be quantised in groups of 128 too, which makes prefill a quarter faster
         options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 128
-    return one(model, options) if rows == 1 else several(model, options, rows, tokens)
+    make = {"one": lambda: one(model, options), "several": lambda: several(model, options), "lookup": lambda: one(model, options, True)}
+    pipes = {"one": make["one"]()}
+
+    def measure(ids, new, more, lookup):
+        kind = "lookup" if lookup else "one" if len(ids) == 1 else "several"
+        if kind not in pipes:
+            pipes[kind] = make[kind]()
+        return pipes[kind](ids, new, more)
+
+    return measure
 
 
 if __name__ == "__main__":
