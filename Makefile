@@ -56,7 +56,7 @@ bench: program ## the benchmarks: Go's own, then the program's on the embedded m
 	$(go_test) -run '^$$' -bench . -benchmem ./...
 	$(program) bench
 
-peers: program ## ours beside onnxruntime-genai, OpenVINO GenAI and llama.cpp: PEERS="--sizes 0.5b --tests pp512,tg16" chooses
+peers: program ## ours beside onnxruntime-genai, OpenVINO GenAI and llama.cpp: PEERS="--sizes 0.5b --tests pp512,tg128@d16" chooses
 	$(PYTHON) scripts/peers/compare.py $(PEERS)
 
 bench-check: program ## has a change made it slower? Our kernels beside the runtime's, against the stored ratios: CHECK="--sizes embedded,0.5b"

@@ -27,7 +27,7 @@ func benchCommand() *cli.Command {
 			"ppN reads a prompt of N tokens, tgN writes N tokens, bN for N rows at once (the rate is that of all together), @ dN with N tokens in the\n" +
 			"cache before, pgN,M reads N and writes M, turn2 is the time until a second answer in a conversation begins, saved the time to\n" +
 			"take that conversation up from a file, copy writes what the prompt repeats (with speculation, unless that is off; no other test\n" +
-			"speculates), load opens the model (with its tokenizer only if copy is measured too). Several values: -p 128 -p 512.",
+			"speculates), load opens the model (with its tokenizer only for copy or --tokenizer). Several values: -p 128 -p 512.",
 		Flags: append(append(modelFlags(), append(speculationFlags(), loraFlag())...),
 			&cli.IntSliceFlag{Name: "prompt", Aliases: []string{"p"}, Usage: "read prompts of `N` tokens (repeatable; 0 is none)", DefaultText: "512 if no other test is named"},
 			&cli.IntSliceFlag{Name: "generate", Aliases: []string{"n"}, Usage: "write `N` tokens (repeatable; 0 is none)", DefaultText: "128 if no other test is named"},
@@ -36,6 +36,7 @@ func benchCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "pg", Usage: "read and then write `N,M` tokens, as one rate (repeatable)"},
 			&cli.StringSliceFlag{Name: "test", Usage: "the test of that `NAME`, as the table has it: load, turn2, saved, copy, \"pp512 @ d1024\" (repeatable)"},
 			&cli.IntFlag{Name: "repetitions", Aliases: []string{"r"}, Value: 5, Usage: "measure each test `N` times"},
+			&cli.BoolFlag{Name: "tokenizer", Usage: "open the tokenizer too, for the time and memory of a program that takes text"},
 			&cli.BoolFlag{Name: "roofline", Usage: "measure how fast this machine reads memory, and say what share of that limit writing reaches"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "md", Usage: "`FORMAT`: " + strings.Join(bench.Formats(), ", ")},
 			&cli.StringFlag{Name: "beside", Usage: "show the report in `FILE`, which -o json wrote, on the page (-o html) too"},
@@ -200,6 +201,9 @@ func measure(ctx context.Context, c *cli.Context, tests []bench.Test, each func(
 	return report, add(b.Load(ctx, func() (func() error, error) { return reopen(ctx, c) }))
 }
 
+// copies says whether the passage is to be copied.
+func copies(c *cli.Context) bool { return slices.Contains(c.StringSlice("test"), string(bench.Copy)) }
+
 // benchOf is what all tests have in common.
 func benchOf(c *cli.Context, m *engine.Model) (b bench.Bench, err error) {
 	spec := m.Spec()
@@ -207,7 +211,7 @@ func benchOf(c *cli.Context, m *engine.Model) (b bench.Bench, err error) {
 	if b.Speculate, err = speculation(c); err != nil {
 		return b, err
 	}
-	if m.Tokenizer() != nil {
+	if m.Tokenizer() != nil && copies(c) {
 		b.Passage, err = m.Encode(engine.Request{Prompt: bench.Passage})
 	}
 	return b, err

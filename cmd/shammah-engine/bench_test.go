@@ -77,6 +77,7 @@ func TestBenchNamedTest(t *testing.T) {
 		{[]string{"-p", "4", "--test", "turn2 @ d9"}, []string{"pp4", "turn2 @ d9"}},
 		{[]string{"-p", "0", "-n", "3", "-d", "5", "-b", "3"}, []string{"tg3 b3 @ d5"}},
 		{[]string{"--pg", "4,2", "-n", "2"}, []string{"tg2", "pg4,2"}},
+		{[]string{"-p", "4", "-n", "0", "--tokenizer"}, []string{"pp4"}}, // a context for the test alone, which the passage would not fit in
 	} {
 		got := command(t, "", append([]string{"bench", "--model", fixture(t, "b-fp32"), "-r", "1", "-t", "1", "-o", "json"}, c.args...)...)
 		var report bench.Report

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -13,7 +12,6 @@ import (
 	"github.com/shammah/shammah-engine/engine/decode"
 	"github.com/shammah/shammah-engine/engine/model"
 	"github.com/shammah/shammah-engine/engine/tiny"
-	"github.com/shammah/shammah-engine/internal/bench"
 	"github.com/shammah/shammah-engine/internal/hub"
 	"github.com/shammah/shammah-engine/internal/provider"
 	"github.com/shammah/shammah-engine/ort"
@@ -141,7 +139,7 @@ func openModel(ctx context.Context, c *cli.Context) (m *engine.Model, close func
 func openWith(env *ort.Env, c *cli.Context, dir string, providers []ort.Provider) (m *engine.Model, err error) {
 	o := engine.Options{
 		Providers: providers,
-		NoText:    c.Command.Name == "bench" && !slices.Contains(c.StringSlice("test"), string(bench.Copy)), // it feeds ids, as the loops that it is compared with do
+		NoText:    c.Command.Name == "bench" && !c.Bool("tokenizer") && !copies(c), // it feeds ids
 		Adapters:  wantsAdapters(c),
 		Variant:   c.String("variant"), Context: c.Int("context"), Threads: c.Int("threads"), Force: c.Bool("force"),
 		Log: logger(c.App.ErrWriter, c.Bool("verbose")),

@@ -44,7 +44,7 @@ SIDES = {
                   "llama.cpp compiled on this machine for its own CPU. Q4_0 for all matrices (the embedding too), flash attention auto, ubatch 512, "
                   "weights mapped and repacked, all rows in one llama_batch; copy with LlamaPromptLookupDecoding, 10 tokens."),
     "iobinding": Side("run_iobinding.py", "onnxruntime", "a-q4",
-                      "onnxruntime on layout A: MatMulNBits block 32 accuracy level 4, lm_head quantised too; presents bound as the next pasts; no prompt lookup."),
+                      "onnxruntime on layout A: MatMulNBits block 32 accuracy level 4, lm_head quantised too; presents bound as the next pasts; no tokenizer, no prompt lookup."),
     "iobinding-tied": Side("run_iobinding.py", "onnxruntime", "a-q4-tied", "The same as exported: the tied lm_head stays in float32."),
 }
 
@@ -70,7 +70,7 @@ class Comparison:
         # The first result is of 2,048 tokens if peak is wanted: the peak is that of the process so far.
         first = ["pp2048"] if "peak" in names else []
         names = first + [n for n in names if n not in ("load", "peak", *first)] or ["pp16"]
-        command = [self.a.program, "bench", "--model", model, "-t", self.a.threads, "-r", 1, "-o", "jsonl", *(x for n in names for x in ("--test", n))]
+        command = [self.a.program, "bench", "--model", model, "-t", self.a.threads, "-r", 1, "-o", "jsonl", "--tokenizer", *(x for n in names for x in ("--test", n))]
         return [str(c) for c in (*command, *self.a.flags, *flags)]
 
     def side(self, size, name):

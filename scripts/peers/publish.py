@@ -72,6 +72,8 @@ def chart(data):
         out.append(f'<text x="4" y="{y0 + height / 2 - 12}" font-weight="bold">{SIZES[size]}</text>')
         for i, t in enumerate(tests):
             got = values(data, size, t)
+            if not got:
+                out.append(f'<text x="{left + panel * i}" y="{y0 + 10}">not measured</text>')
             for k, name in enumerate(s for s in SIDES if s in got):
                 length = wide * got[name] / max(got.values())
                 y = y0 + k * bar
