@@ -85,12 +85,12 @@ class Comparison:
             self.passage = json.loads(text.splitlines()[-1]).get("copied_ids") or self.passage
             return lambda names: self.bench(model, names, s.flags)
         python, limit = self.stock.python(s.environment), below(self.stock.model(size, "b-int4-prune"))
-        return lambda names: [python, os.path.join(HERE, s.script), model, *names, "--threads", str(self.a.threads), "--below", str(limit),
-                              "--passage", ",".join(map(str, self.passage))]
+        passage = ["--passage", ",".join(map(str, self.passage))] if self.passage else []
+        return lambda names: [python, os.path.join(HERE, s.script), model, *names, "--threads", str(self.a.threads), "--below", str(limit), *passage]
 
     def prepare(self, size):
         """Of each side its function; a problem for each that cannot be measured."""
-        found, self.passage = {}, [1]
+        found, self.passage = {}, []
         self.names = [t.name for t in self.a.tests]
         for name in self.a.sides:
             try:
@@ -183,7 +183,7 @@ def arguments():
     work = os.path.join(ROOT, "build", "peers")
     tokenizer = os.path.join(ROOT, "..", "shared", "data", "tokenizers", "qwen2.5-0.5b-instruct")
     p.add_argument("--sides", type=names(SIDES, "side"), default="ours,ours-a,genai,openvino,llama,iobinding", help="which of " + ", ".join(SIDES))
-    p.add_argument("--tests", type=test_list, default="load,peak,pp16,pp512,pp2048,tg128@d16,tg128@d1024,tg128@d4096,tg128b4@d16,tg128b8@d16,turn2")
+    p.add_argument("--tests", type=test_list, default="load,peak,pp16,pp512,pp2048,tg128@d16,tg128@d1024,tg128@d4096,tg64b4@d16,tg64b8@d16,turn2")
     p.add_argument("--part", type=part, action="append", default=[], metavar="SIDE=TESTS", help="run no more than these of the tests on this side (repeatable)")
     p.add_argument("--sizes", type=names((), "size"), default="0.5b,1.5b")
     p.add_argument("--pairs", type=int, default=5, help="rounds, at least 5 for a table to show")
@@ -202,6 +202,8 @@ def arguments():
     a = p.parse_args()
     a.models = [os.path.abspath(m) for m in a.models or [os.path.join(a.work, "models")]]
     a.part = dict(a.part)
+    if any(t.name == "copy" for t in a.tests) and SIDES[a.sides[0]].script:
+        p.error("copy needs one of our own sides first: the peers read the ids of its tokenizer")
     a.out = a.out or os.path.join(a.work, "result")
     if min(a.pairs, a.threads, a.tries) < 1:
         p.error("--pairs, --threads and --tries must be at least 1")

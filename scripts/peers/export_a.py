@@ -39,6 +39,8 @@ def quantise(source, out, tied):
     model = onnx.load(os.path.join(source, "model.onnx"))
     if not tied:
         untie(model.graph)
+    elif not any(n.op_type == "Transpose" and n.input[0] in {i.name for i in model.graph.initializer} for n in model.graph.node):
+        raise ValueError("lm_head is not tied to the embedding in this export")
     q = MatMulNBitsQuantizer(model, algo_config=DefaultWeightOnlyQuantConfig(block_size=32, is_symmetric=True, accuracy_level=4))
     q.process()
     q.model.save_model_to_file(os.path.join(out, "model.onnx"), use_external_data_format=True)

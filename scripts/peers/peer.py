@@ -38,6 +38,8 @@ def main(load, version):
     p.add_argument("--below", type=int, default=151643, help="random ids are below this: Qwen2's special tokens, or the vocabulary")
     p.add_argument("--passage", type=lambda s: [int(x) for x in s.split(",")], default=[], help="the ids that copy reads")
     a = p.parse_args()
+    if not a.passage and any(t.name == "copy" for t in a.tests):
+        p.error("copy needs --passage")
     begin = time.perf_counter()
     measure = load(a.model, a.threads)
     loaded = time.perf_counter() - begin
