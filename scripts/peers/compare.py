@@ -38,11 +38,11 @@ SIDES = {
     "openvino": Side("run_openvino.py", "openvino", "ov-int4",
                      "optimum-cli export openvino --weight-format int4 --sym --group-size 128 --ratio 1.0 --all-layers; PERFORMANCE_HINT LATENCY, "
                      "DYNAMIC_QUANTIZATION_GROUP_SIZE 128 (prefill a quarter faster than by default), paged attention; batch by ContinuousBatchingPipeline; "
-                     "copy with prompt_lookup, 5 tokens after 3 that match."),
+                     "copy with prompt_lookup, 10 tokens after 3 that match."),
     "openvino-gguf": Side("run_openvino.py", "openvino", "q4_0.gguf", "The same from the Q4_0 GGUF, default dynamic quantisation."),
     "llama": Side("run_llama.py", "llama", "q4_0.gguf",
                   "llama.cpp compiled on this machine for its own CPU. Q4_0 for all matrices (the embedding too), flash attention auto, ubatch 512, "
-                  "weights mapped and repacked, all rows in one llama_batch; copy with LlamaPromptLookupDecoding, 10 tokens."),
+                  "weights mapped and repacked, all rows in one llama_batch; copy with LlamaPromptLookupDecoding, 2 tokens, as it advises for a CPU."),
     "iobinding": Side("run_iobinding.py", "onnxruntime", "a-q4",
                       "onnxruntime on layout A: MatMulNBits block 32 accuracy level 4, lm_head quantised too; presents bound as the next pasts; no tokenizer, no prompt lookup."),
     "iobinding-tied": Side("run_iobinding.py", "onnxruntime", "a-q4-tied", "The same as exported: the tied lm_head stays in float32."),
