@@ -87,7 +87,7 @@ func converse(c *cli.Context, settings *config.Settings, mode router.Mode, raw b
 	if kept != nil && len(kept.talk.Turns) > 0 {
 		said.Turns = kept.talk.Clone().Turns
 		notices.Add(kept.tell() + "; /show lists them")
-		_ = t.Restore(kept.path) // it waits for the model, which is not there yet
+		_ = t.Restore(kept.Path()) // it waits for the model, which is not there yet
 	}
 	s := repl.New(repl.Options{
 		Input: input, Output: output, Backend: t, History: history, Feedback: feedbackFile(), Notices: notices, NoStatus: !settings.UI.Status,

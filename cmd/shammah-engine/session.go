@@ -22,10 +22,11 @@ func sessionFlag() cli.Flag {
 	return &cli.StringFlag{Name: "session", Usage: "go on with the conversation in this `FILE`, and keep it there with what was computed for it"}
 }
 
-// kept is the session that --session names, as it was when the program began. Nil: none is.
+// kept is the session that --session names. Nil: none is.
 type kept struct {
-	path string
-	talk session.Talk
+	*session.File
+	talk    session.Talk // as it was when the program began
+	written bool         // since then
 }
 
 // beginSession reads the session before anything else is done: its model and its system message count where no flag names others.
@@ -39,11 +40,11 @@ func beginSession(c *cli.Context) (*kept, error) {
 	case c.Bool("raw"):
 		return nil, fmt.Errorf("%w: %s: --session keeps a conversation, and --raw has none", errUsage, c.Command.Name)
 	}
-	talk, err := session.Begin(path)
+	file, talk, err := session.Begin(path)
 	if err != nil {
 		return nil, err
 	}
-	k := &kept{path, talk}
+	k := &kept{File: file, talk: talk}
 	if talk.Turns == nil { // it begins now
 		return k, nil
 	}
@@ -72,12 +73,12 @@ func beginSession(c *cli.Context) (*kept, error) {
 
 // tell says what a conversation goes on with.
 func (k *kept) tell() string {
-	return fmt.Sprintf("%d messages from %s", len(k.talk.Turns), k.path)
+	return fmt.Sprintf("%d messages from %s", len(k.talk.Turns), k.Path())
 }
 
 // changed says whether there is something to keep that the file does not have.
 func (k *kept) changed(said chat.Conversation) bool {
-	return said.System != k.talk.System || !slices.Equal(said.Turns, k.talk.Turns)
+	return k.written || said.System != k.talk.System || !slices.Equal(said.Turns, k.talk.Turns)
 }
 
 // modelTitle is how a session names a model: a folder by its whole path, so that it is found from everywhere.
@@ -128,7 +129,7 @@ func (j *job) goOn(ctx context.Context, prompt string) error {
 	said.System = j.system
 	if len(said.Turns) > 0 {
 		fmt.Fprintln(j.log, j.kept.tell())
-		if err := restoreCache(ctx, j.model, j.kept.path, j.request.Adapters); err != nil {
+		if err := restoreCache(ctx, j.model, j.kept.Path(), j.request.Adapters); err != nil {
 			fmt.Fprintln(j.log, oneLine(err.Error()))
 		}
 	}
@@ -149,7 +150,7 @@ func (j *job) goOn(ctx context.Context, prompt string) error {
 	said.Answer(text)
 	told := append(q.Messages, said.Turns[len(said.Turns)-1])
 	talk := session.Talk{Model: modelTitle(j.c, j.c.String("model")), Variant: j.c.String("variant"), Adapters: j.adapters, Conversation: said}
-	keepErr := session.Write(j.kept.path, talk, func(w io.Writer) error { return saveCache(ctx, j.model, told, w) })
+	keepErr := j.kept.Write(talk, func(w io.Writer) error { return saveCache(ctx, j.model, told, w) })
 	return afterKeeping(j.log, j.end(text, stats, err), keepErr)
 }
 
@@ -158,7 +159,7 @@ func afterKeeping(log io.Writer, err, keepErr error) error {
 	switch {
 	case keepErr == nil:
 		return err
-	case err == nil && !errors.Is(keepErr, session.ErrCache):
+	case err == nil && !errors.Is(keepErr, session.ErrCache) && !errors.Is(keepErr, session.ErrElsewhere):
 		return keepErr
 	}
 	fmt.Fprintln(log, oneLine(keepErr.Error()))
@@ -167,13 +168,20 @@ func afterKeeping(log io.Writer, err, keepErr error) error {
 
 // Save keeps a conversation, with what the model of this machine has computed for it.
 func (t *talker) Save(path string, said chat.Conversation) error {
-	talk := t.talk(said)
+	if t.kept != nil && sameFile(path, t.kept.Path()) {
+		return t.keep(said, true)
+	}
+	return session.Write(path, t.talk(said), t.computed(said))
+}
+
+// computed writes what the model of this machine has computed for a conversation, nil without one.
+func (t *talker) computed(said chat.Conversation) func(io.Writer) error {
 	m, ready := t.machine.Model()
 	if !ready || t.raw {
-		return session.Write(path, talk, nil)
+		return t.waiting()
 	}
 	_ = t.restore(m.Model) // nobody has asked the model yet: what waits for it is kept as well
-	return session.Write(path, talk, func(w io.Writer) error {
+	return func(w io.Writer) error {
 		messages := said.Messages()
 		if !t.c.IsSet("overflow") {
 			var err error
@@ -182,7 +190,27 @@ func (t *talker) Save(path string, said chat.Conversation) error {
 			}
 		}
 		return saveCache(t.ctx, m.Model, messages, w)
-	})
+	}
+}
+
+// waiting writes what still waits for the model as it is, nil where nothing does.
+func (t *talker) waiting() func(io.Writer) error {
+	path := t.pending
+	if path == "" {
+		return nil
+	}
+	return func(w io.Writer) error {
+		r, err := session.Cache(path)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		_, err = io.Copy(w, r)
+		return err
+	}
 }
 
 // Restore takes up what was computed for the conversation in a file: at once, or when the model is ready and asked.
@@ -210,13 +238,25 @@ func (t *talker) restore(m *engine.Model) error {
 
 // keep writes the session, if there is one and something was said; with what was computed for it, or without.
 func (t *talker) keep(said chat.Conversation, computed bool) error {
-	switch {
-	case t.kept == nil || !t.kept.changed(said):
+	if t.kept == nil || !t.kept.changed(said) {
 		return nil
-	case computed:
-		return t.Save(t.kept.path, said)
 	}
-	return session.Write(t.kept.path, t.talk(said), nil)
+	cache := t.waiting()
+	if computed {
+		cache = t.computed(said)
+	}
+	t.kept.written = true
+	return t.kept.Write(t.talk(said), cache)
+}
+
+// Keep keeps what was said in the session, if there is one, so that a program that is killed loses nothing of it. What was computed is
+// written when the conversation ends: it can be had again, and is a hundred times as much.
+func (t *talker) Keep(said chat.Conversation) error { return t.keep(said, false) }
+
+func sameFile(a, b string) bool {
+	x, errX := os.Stat(a)
+	y, errY := os.Stat(b)
+	return a == b || errX == nil && errY == nil && os.SameFile(x, y)
 }
 
 func (t *talker) talk(said chat.Conversation) session.Talk {

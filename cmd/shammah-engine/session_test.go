@@ -1,10 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -200,6 +205,81 @@ func TestStoppedSession(t *testing.T) {
 			t.Errorf("%s: kept %q of %q", name, got.Turns[3].Content, out.said)
 		}
 	}
+}
+
+// Two programs with one session: the second to write leaves the other's conversation, says where its own is, and goes on there.
+func TestTwoProgramsOnOneSession(t *testing.T) {
+	alone(t)
+	dir := t.TempDir()
+	path, beside := filepath.Join(dir, "notes.session"), filepath.Join(dir, "notes-2.session")
+	program, in, out := newProgram(t, "chat", "--model", "tiny", "--session", path, "-n", "4", "--ignore-eos")
+	answer := func(question string) {
+		fmt.Fprintln(in, question)
+		if _, err := out.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answer("one")
+	answer("two")
+	talk := session.Talk{Model: "tiny"}
+	talk.Ask("theirs")
+	talk.Answer("Yes.")
+	if err := session.Write(path, talk, nil); err != nil {
+		t.Fatal(err)
+	}
+	answer("three")
+	in.Close()
+	if err := program.Wait(); err != nil {
+		t.Errorf("chat: %v", err)
+	}
+	said := program.Stderr.(*bytes.Buffer).String()
+	if want := "somebody else has written it meanwhile: this conversation is kept in " + beside; strings.Count(said, want) != 1 {
+		t.Errorf("chat said %q, want one line with %q", said, want)
+	}
+	if theirs := keptIn(t, path); len(theirs.Turns) != 2 || theirs.Turns[0].Content != "theirs" {
+		t.Errorf("what somebody else kept became %+v", theirs)
+	}
+	if ours := keptIn(t, beside); len(ours.Turns) != 6 || ours.Turns[4].Content != "three" {
+		t.Errorf("chat kept %+v", ours)
+	}
+}
+
+// Whoever kills the program takes nothing that was answered.
+func TestKilledSession(t *testing.T) {
+	alone(t)
+	path := filepath.Join(t.TempDir(), "notes.session")
+	program, in, out := newProgram(t, "chat", "--model", "tiny", "--session", path, "-n", "4", "--ignore-eos")
+	fmt.Fprintf(in, "one\ntwo\n")
+	for range 2 { // the second answer begins after the first is kept
+		if _, err := out.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := program.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = program.Wait()
+	if got := keptIn(t, path); len(got.Turns) < 2 || got.Turns[0].Content != "one" || got.Turns[1].Content == "" {
+		t.Errorf("kept %+v, want at least the first answer", got)
+	}
+}
+
+// newProgram starts the program as a process, with its standard input and output as pipes.
+func newProgram(t *testing.T, args ...string) (*exec.Cmd, io.WriteCloser, *bufio.Reader) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := exec.CommandContext(t.Context(), self, args...)
+	p.Env = append(os.Environ(), programVariable+"=1", ort.LibraryVariable+"="+ortest.Library(t))
+	p.Stderr = &bytes.Buffer{}
+	in, errIn := p.StdinPipe()
+	out, errOut := p.StdoutPipe()
+	if err := errors.Join(errIn, errOut, p.Start()); err != nil {
+		t.Fatal(err)
+	}
+	return p, in, bufio.NewReader(out)
 }
 
 // A conversation that no longer fits loses its oldest turns for the model, not in the file.

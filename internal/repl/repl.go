@@ -38,6 +38,8 @@ type Backend interface {
 	Describe() []string
 	// Save writes a conversation to a file, with what was computed for it. A session.ErrCache says that the latter was left out.
 	Save(path string, c chat.Conversation) error
+	// Keep is told what was said after each answer, to keep it in case that the program does not live to end the conversation.
+	Keep(c chat.Conversation) error
 	// Restore takes up what was computed for the conversation in a file, or says why it will be computed again.
 	Restore(path string) error
 }
@@ -90,6 +92,7 @@ type Options struct {
 // Session is one conversation. It is not safe for concurrent use.
 type Session struct {
 	Options
+	unkept     string // why the conversation is not kept, as it was told last
 	unanswered string // what was asked last and got no answer
 	by         string // who gave the last answer, "" if that is not known
 	verdict    string // what was said of the last answer
@@ -190,6 +193,7 @@ func (s *Session) ask(ctx context.Context, text string) error {
 	} else {
 		s.Conversation.Answer(answer)
 		s.unanswered = ""
+		s.keep()
 	}
 	switch {
 	case stopped && answer == "":
@@ -204,6 +208,15 @@ func (s *Session) ask(ctx context.Context, text string) error {
 		return nil
 	}
 	return err
+}
+
+// keep tells the backend what was said. What goes wrong is told once, not after every answer.
+func (s *Session) keep() {
+	err := s.Backend.Keep(s.Conversation)
+	if err != nil && line(err) != s.unkept {
+		s.Output.Note(line(err))
+		s.unkept = line(err)
+	}
 }
 
 // answer gets one answer and shows it as it comes. The first Ctrl-C stops it, a second one ends the process.

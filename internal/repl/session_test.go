@@ -145,6 +145,19 @@ func TestSaveAndLoad(t *testing.T) {
 	}
 }
 
+// What was said is kept after each answer, stopped or whole; why it cannot be is told once.
+func TestKeptAfterEachAnswer(t *testing.T) {
+	b := &answers{}
+	talk(t, begun(b), "one", "two", "/undo", "three")
+	if len(b.kept) != 3 || len(b.kept[0].Turns) != 2 || len(b.kept[1].Turns) != 4 || len(b.kept[2].Turns) != 4 || b.kept[2].Turns[2].Content != "three" {
+		t.Errorf("kept %+v, want three conversations of 2, 4 and 4 messages", b.kept)
+	}
+	b = &answers{unkept: errors.New("session: write notes: no space left on device")}
+	if _, notes := talk(t, begun(b), "one", "two"); strings.Count(notes, "no space left") != 1 || len(b.kept) != 2 {
+		t.Errorf("kept %d times, said %q; want two, and one line", len(b.kept), notes)
+	}
+}
+
 // What was computed is a matter of the backend: where it cannot be kept or taken up, the conversation is, and a line says so.
 func TestSaveAndLoadWithACache(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "talk.session")

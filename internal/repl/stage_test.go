@@ -27,6 +27,8 @@ type answers struct {
 
 	cache    func(io.Writer) error // what Save keeps beside the conversation
 	restored []string
+	kept     []chat.Conversation // as Keep was told
+	unkept   error
 }
 
 func (a *answers) Answer(ctx context.Context, q Question) iter.Seq2[Event, error] {
@@ -71,6 +73,11 @@ func (a *answers) Describe() []string               { return []string{"model  sc
 
 func (a *answers) Save(path string, c chat.Conversation) error {
 	return session.Write(path, session.Talk{Conversation: c}, a.cache)
+}
+
+func (a *answers) Keep(c chat.Conversation) error {
+	a.kept = append(a.kept, c.Clone())
+	return a.unkept
 }
 
 func (a *answers) Restore(path string) error {

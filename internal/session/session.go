@@ -38,28 +38,6 @@ type Talk struct {
 // ErrCache says that the conversation is kept and only what was computed for it is not.
 var ErrCache = errors.New("it will be computed again")
 
-// Begin reads the session at path. Where there is nothing yet it gives an empty one, after it has seen that a file can be written there.
-func Begin(path string) (t Talk, err error) {
-	info, err := os.Stat(path)
-	if err == nil && info.Mode().IsRegular() && info.Size() > 0 {
-		if t, err = Read(path); err != nil {
-			return t, err
-		}
-	} else if err == nil && !info.Mode().IsRegular() {
-		return t, fmt.Errorf("session: read %s: expected a file, found %s", path, kind(info))
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return t, fmt.Errorf("session: %w", err)
-	}
-	f, err := create(path)
-	if err == nil {
-		err = f.Cleanup()
-	}
-	if err != nil {
-		return t, fmt.Errorf("session: nothing could be kept in %s: %w", path, cause(err))
-	}
-	return t, nil
-}
-
 // Read reads what was said.
 func Read(path string) (Talk, error) {
 	t, f, err := read(path)
@@ -151,7 +129,13 @@ func (t *Talk) check() error {
 
 // Write writes a session, whole or not at all. Cache, which may be nil, writes what follows what was said; if it fails, what was said is
 // kept without it, and the error is an ErrCache.
-func Write(path string, t Talk, cache func(io.Writer) error) (err error) {
+func Write(path string, t Talk, cache func(io.Writer) error) error {
+	return write(path, t, cache, (*renameio.PendingFile).CloseAtomicallyReplace)
+}
+
+// write leaves it to replace how the file that was written takes path's place. While it does, no other program of this kind replaces one
+// in that folder.
+func write(path string, t Talk, cache func(io.Writer) error, replace func(*renameio.PendingFile) error) error {
 	t.Version = Version
 	if t.Turns == nil {
 		t.Turns = []chat.Message{}
@@ -180,7 +164,14 @@ func Write(path string, t Talk, cache func(io.Writer) error) (err error) {
 			}
 		}
 	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
+	err = f.Sync() // what takes long comes before the lock
+	if folder := lock(filepath.Dir(f.Name())); folder != nil {
+		defer folder.Close()
+	}
+	if err == nil {
+		err = replace(f)
+	}
+	if err != nil {
 		return fmt.Errorf("session: write %s: %w", path, cause(err))
 	}
 	return cacheErr

@@ -144,7 +144,7 @@ func TestBegin(t *testing.T) {
 		{filepath.Join(dir, "no", "folder"), "no such file", 0},
 		{filepath.Join(kept, "below"), "not a directory", 0},
 	} {
-		got, err := Begin(c.path)
+		_, got, err := Begin(c.path)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) || len(got.Turns) != c.turns {
 			t.Errorf("%s: %d messages, %v; want %d and %q", c.path, len(got.Turns), err, c.turns, c.want)
 		}

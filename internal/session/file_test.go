@@ -1,0 +1,122 @@
+package session
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func said(words ...string) (t Talk) {
+	for _, w := range words {
+		t.Ask(w)
+		t.Answer("yes")
+	}
+	return t
+}
+
+// questions are what the session at path holds.
+func questions(t *testing.T, path string) string {
+	t.Helper()
+	talk, err := Read(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for i := 0; i < len(talk.Turns); i += 2 {
+		list = append(list, talk.Turns[i].Content)
+	}
+	return strings.Join(list, " ")
+}
+
+// Of two that go on with one file, the second one to write leaves what the first has written, and goes on beside it.
+func TestTwoOnOneSession(t *testing.T) {
+	for name, c := range map[string]struct {
+		before []byte
+		other  func(path string) error // what somebody else does meanwhile
+		first  string                  // what is in the file then, "-" nothing
+	}{
+		"both begin": {nil, func(p string) error { return Write(p, said("theirs"), nil) }, "theirs"},
+		"both go on": {[]byte(`{"turns":[]}`), func(p string) error { return Write(p, said("theirs"), nil) }, "theirs"},
+		"the same size": {[]byte(`{"turns":[]}`), func(p string) error {
+			return errors.Join(os.Rename(p, p+".old"), os.WriteFile(p, []byte(`{"turns":[]}`), 0o600))
+		}, ""},
+		"an editor":        {[]byte(`{"turns":[]}`), func(p string) error { return os.WriteFile(p, []byte(`{"turns":[]} `), 0o600) }, ""},
+		"it was removed":   {[]byte(`{"turns":[]}`), os.Remove, "-"},
+		"nobody is there":  {[]byte(`{"turns":[]}`), func(string) error { return nil }, "-"},
+		"an empty file":    {[]byte{}, func(string) error { return nil }, "-"},
+		"nothing is there": {nil, func(string) error { return nil }, "-"},
+	} {
+		path := filepath.Join(t.TempDir(), "my notes.session")
+		if c.before != nil {
+			if err := os.WriteFile(path, c.before, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		file, _, err := Begin(path)
+		if err == nil {
+			err = c.other(path)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		beside := filepath.Join(filepath.Dir(path), "my notes-2.session")
+		err = file.Write(said("ours"), writes(100, nil))
+		again := file.Write(said("ours", "and more"), nil)
+		if c.first == "-" {
+			if err != nil || again != nil || file.Path() != path || questions(t, path) != "ours and more" {
+				t.Errorf("%s: %v, %v; %s has %q", name, err, again, file.Path(), questions(t, path))
+			}
+			continue
+		}
+		want := fmt.Sprintf("session: write %s: somebody else has written it meanwhile: this conversation is kept in %s", path, beside)
+		if !errors.Is(err, ErrElsewhere) || err.Error() != want || again != nil || file.Path() != beside {
+			t.Errorf("%s: got %v, then %v; want %q, then nothing", name, err, again, want)
+		}
+		if got := questions(t, path); got != c.first {
+			t.Errorf("%s: theirs is %q, want %q", name, got, c.first)
+		}
+		if got := questions(t, beside); got != "ours and more" {
+			t.Errorf("%s: ours is %q", name, got)
+		}
+	}
+}
+
+// However many write at once, each conversation is in one file, whole.
+func TestManyOnOneSession(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "notes")
+	const many = 12
+	var files [many]*File
+	for i := range files {
+		var err error
+		if files[i], _, err = Begin(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var writers sync.WaitGroup
+	for i, f := range files {
+		writers.Go(func() {
+			for n := range 3 {
+				if err := f.Write(said(strings.Repeat(fmt.Sprint("writer ", i, " "), n+1)), nil); err != nil && !errors.Is(err, ErrElsewhere) {
+					t.Errorf("writer %d: %v", i, err)
+				}
+			}
+		})
+	}
+	writers.Wait()
+	names, found := map[string]bool{}, &bytes.Buffer{}
+	for i, f := range files {
+		names[f.Path()] = true
+		if got, want := questions(t, f.Path()), strings.Repeat(fmt.Sprint("writer ", i, " "), 3); got != want {
+			fmt.Fprintf(found, "%s has %q, want %q\n", f.Path(), got, want)
+		}
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != many || len(names) != many || !names[path] || found.Len() > 0 {
+		t.Errorf("%d files under %d names, %v; want %d\n%s", len(entries), len(names), err, many, found)
+	}
+}
