@@ -13,6 +13,7 @@ CMAKE ?= cmake
 PYTHON ?= python3
 
 build := $(CURDIR)/build
+jobs := $(shell getconf _NPROCESSORS_ONLN)
 program := $(build)/bin/shammah-engine
 version := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 tag := $(filter-out cpu,$(TAG))
@@ -49,8 +50,8 @@ unit: native
 	$(go_test) -tags invariants ./...
 
 ctest: $(build)/cmake/CMakeCache.txt
-	@$(CMAKE) --build $(build)/cmake --target ctests
-	@ctest --test-dir $(build)/cmake --output-on-failure --no-tests=error
+	@$(CMAKE) --build $(build)/cmake --target ctests --parallel $(jobs)
+	@ctest --test-dir $(build)/cmake --output-on-failure --no-tests=error --parallel $(jobs)
 
 bench: program ## the benchmarks: Go's own, then the program's on the embedded model
 	$(go_test) -run '^$$' -bench . -benchmem ./...
@@ -68,11 +69,12 @@ accuracy: native ## our kernels beside exact computation: perplexity, and 2,000 
 check: ## all that CI does, step by step with times
 	@.ci/run
 
+# With -short: what takes long and is the work of one goroutine was run by test, and nothing here would see more of it.
 race: native ## the steps of check, one by one: race cgocheck fuzz cross tags
-	$(go_test) -race -tags invariants ./...
+	$(go_test) -race -short -tags invariants ./...
 
 cgocheck: native
-	GOGC=1 GODEBUG=cgocheck=1 $(go_test) -tags invariants ./ort/... ./engine/...
+	GOGC=1 GODEBUG=cgocheck=1 $(go_test) -short -tags invariants ./ort/... ./engine/...
 
 fuzz: native
 	@GO='$(GO)' FUZZTIME=$(FUZZTIME) .ci/fuzz

@@ -165,6 +165,7 @@ func TestArgmaxF16Table(t *testing.T) {
 }
 
 func TestArgmaxF16LengthsAndStarts(t *testing.T) {
+	long(t)
 	onEachRung(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(3, 3))
 		lengths(func(n int) {
@@ -192,6 +193,7 @@ func TestArgmaxF16LengthsAndStarts(t *testing.T) {
 }
 
 func TestArgmaxF16SpecialAtEachPlace(t *testing.T) {
+	long(t)
 	onEachRung(t, func(t *testing.T) {
 		lengths(func(n int) {
 			x, _ := fenced(n, n%fence, uint16(0x7e00))

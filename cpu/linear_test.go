@@ -58,6 +58,7 @@ func forms(f func(m cpu.Matrix, zeros int, s scales)) {
 }
 
 func TestLinearForms(t *testing.T) {
+	long(t)
 	onEachRung(t, func(t *testing.T) {
 		seed := uint64(0)
 		forms(func(m cpu.Matrix, zeros int, s scales) {
@@ -69,6 +70,7 @@ func TestLinearForms(t *testing.T) {
 }
 
 func TestLinearRowsAndOutputs(t *testing.T) {
+	long(t)
 	onEachRung(t, func(t *testing.T) {
 		for _, m := range []cpu.Matrix{{Block: 16, Bits: 4}, {Block: 16, Bits: 8}, {Block: 32, Bits: 4}, {Block: 64, Bits: 8}} {
 			m.Inputs = 2 * m.Block

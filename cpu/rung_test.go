@@ -145,3 +145,11 @@ func FuzzRungs(f *testing.F) {
 		}
 	})
 }
+
+// long skips a test where only what goroutines do to each other is of interest.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("long, and the work of one goroutine: not with -short")
+	}
+}

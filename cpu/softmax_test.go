@@ -57,6 +57,7 @@ func checkSoftmax(t *testing.T, what string, x []float32, scale float32) {
 }
 
 func TestSoftmaxAgainstFloat64(t *testing.T) {
+	long(t)
 	onEachRung(t, func(t *testing.T) {
 		lengths(func(n int) {
 			if n == 0 {

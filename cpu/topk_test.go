@@ -129,6 +129,7 @@ func fillWith(x []float32, f func(i int) float32) {
 }
 
 func TestTopKShapes(t *testing.T) {
+	long(t)
 	for _, shape := range shapes {
 		t.Run(shape.name, func(t *testing.T) {
 			onEachRung(t, func(t *testing.T) {
@@ -145,6 +146,7 @@ func TestTopKShapes(t *testing.T) {
 }
 
 func TestTopKLargeRows(t *testing.T) {
+	long(t)
 	ks := []int{1, 2, 20, 50, 64, 400, 1000, 2047, 2048, 2049, 5000}
 	for _, n := range append([]int{2047, 2048, 8192, 8200}, large...) {
 		for _, shape := range shapes {

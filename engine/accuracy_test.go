@@ -47,6 +47,9 @@ type continuation struct {
 
 // Perplexity of a text of our own, and agreement with the greedy tokens of exact computation: ours beside the runtime's.
 func TestAccuracy(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and the work of one goroutine: not with -short")
+	}
 	dir, n := realModel(t), accuracyTokens(t)
 	text, err := os.ReadFile(filepath.Join("..", "scripts", "accuracy", "text.txt"))
 	if err != nil {

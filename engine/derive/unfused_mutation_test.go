@@ -281,6 +281,9 @@ func mutants(t *testing.T, path string, step int) (found, refused int) {
 
 // Of a graph that differs in any one node, nothing wrong is found.
 func TestMutants(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and the work of one goroutine: not with -short")
+	}
 	step := 47
 	if os.Getenv("ALL_MUTANTS") != "" {
 		step = 1

@@ -172,6 +172,9 @@ func settings() []setting {
 
 // TestDistribution draws many times from one row and compares the counts with the oracle's probabilities by chi-square.
 func TestDistribution(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and the work of one goroutine: not with -short")
+	}
 	for _, c := range settings() {
 		t.Run(c.name, func(t *testing.T) {
 			draws := 8000

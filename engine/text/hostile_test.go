@@ -230,6 +230,9 @@ func templateProcessing(n int) string {
 
 // C-02: templates that would take for ever, all memory or all stack.
 func TestHostileTemplates(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and the work of one goroutine: not with -short")
+	}
 	if !inChild(t) {
 		return
 	}

@@ -43,6 +43,9 @@ func TestOddTexts(t *testing.T) {
 
 // T-10: a megabyte of one character is fast, ten megabytes are refused.
 func TestLongTexts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and the work of one goroutine: not with -short")
+	}
 	tok := load(t, qwen)
 	for name, text := range map[string]string{
 		"letter":    strings.Repeat("a", 1<<20),

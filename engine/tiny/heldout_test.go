@@ -18,6 +18,9 @@ const heldOutShare = 0.95
 
 // Questions that training never saw: combinations of fact and wording, and dialogues.
 func TestHeldOutQuestions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and the work of one goroutine: not with -short")
+	}
 	data, err := os.ReadFile("testdata/heldout.jsonl")
 	if err != nil {
 		t.Fatal(err)

@@ -256,6 +256,9 @@ var everyKill = flag.Bool("kill-all", false, "kill the process at every system c
 // The process is killed at system calls that change the cache: the next pull ends well. (TestDeathAtEachOperation stops
 // it at each of its own operations; here it is the kernel that stops it, at any of all the calls.)
 func TestKilledAtEachSystemCall_D33(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a process for each system call: not with -short")
+	}
 	w := newWorld(t)
 	err, trace := w.straced("-e", "trace="+fileCalls)
 	if err != nil {

@@ -158,6 +158,9 @@ func TestIntegers(t *testing.T) {
 
 // What a graph could ask for without end is an error.
 func TestHostile(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and the work of one goroutine: not with -short")
+	}
 	chain := func(n int, op string, twice bool) onnxtest.Graph {
 		var g onnxtest.Graph
 		last := "x"
