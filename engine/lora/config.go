@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/shammah/shammah-engine/internal/jsonobject"
 )
 
 // config is what PEFT's adapter_config.json says about the matrices: how they are scaled, and nothing that would need more than them.
@@ -46,32 +48,32 @@ func (p pattern) matches(module string) bool {
 
 // parseConfig reads the file. Python's NaN and Infinity are no JSON, so no number is one of these.
 func parseConfig(data []byte) (c config, err error) {
-	o, err := parseObject(data)
+	o, err := jsonobject.Parse(data, nestingMax)
 	if err != nil {
-		return c, err
+		return c, fmt.Errorf("its JSON is wrong: %w", err)
 	}
 	if err := refuse(o); err != nil {
 		return c, err
 	}
-	if base, ok := o.values["base_model_name_or_path"].(string); ok {
-		c.base = shorten(base)
+	if base, ok := o.Values["base_model_name_or_path"].(string); ok {
+		c.base = jsonobject.Shorten(base)
 	}
-	if c.root, err = o.flag("use_rslora"); err != nil {
+	if c.root, err = flag(o, "use_rslora"); err != nil {
 		return c, err
 	}
-	if _, err := o.flag("fan_in_fan_out"); err != nil { // how the base keeps its own weights; A and B lie the same either way
+	if _, err := flag(o, "fan_in_fan_out"); err != nil { // how the base keeps its own weights; A and B lie the same either way
 		return c, err
 	}
-	rank, there := o.values["r"]
-	n, ok := integer(rank, 1, rankMax)
+	rank, there := o.Values["r"]
+	n, ok := jsonobject.Integer(rank, 1, rankMax)
 	switch {
 	case !there || rank == nil:
 		return c, errors.New(`"r" is missing, the rank of the matrices`)
 	case !ok:
-		return c, fmt.Errorf(`"r" is %s, expected a whole number from 1 to %d`, describe(rank), rankMax)
+		return c, fmt.Errorf(`"r" is %s, expected a whole number from 1 to %d`, jsonobject.Describe(rank), rankMax)
 	}
 	c.rank = int(n)
-	alpha, there := o.values["lora_alpha"]
+	alpha, there := o.Values["lora_alpha"]
 	switch {
 	case !there || alpha == nil:
 		return c, errors.New(`"lora_alpha" is missing, without which the scale is not known; PEFT would take 8: if that is what it was trained with, write it into the file`)
@@ -79,7 +81,7 @@ func parseConfig(data []byte) (c config, err error) {
 	if c.alpha, err = positive("lora_alpha", alpha); err != nil {
 		return c, err
 	}
-	if c.rankPattern, err = o.patterns("rank_pattern"); err != nil {
+	if c.rankPattern, err = patterns(o, "rank_pattern"); err != nil {
 		return c, err
 	}
 	for _, p := range c.rankPattern {
@@ -87,46 +89,46 @@ func parseConfig(data []byte) (c config, err error) {
 			return c, fmt.Errorf(`"rank_pattern" gives %q the rank %v, expected a whole number from 1 to %d`, p.source, p.value, rankMax)
 		}
 	}
-	c.alphas, err = o.patterns("alpha_pattern")
+	c.alphas, err = patterns(o, "alpha_pattern")
 	return c, err
 }
 
 // refuse names what an adapter has that two matrix products do not compute.
-func refuse(o *object) error {
-	for _, key := range o.keys {
+func refuse(o *jsonobject.Object) error {
+	for _, key := range o.Keys {
 		for _, known := range []string{"r", "lora_alpha", "peft_type", "use_rslora", "use_dora", "bias", "rank_pattern", "alpha_pattern", "modules_to_save"} {
 			if key != known && strings.EqualFold(key, known) {
-				return fmt.Errorf("the key %q is in other letter case, expected %q", shorten(key), known)
+				return fmt.Errorf("the key %q is in other letter case, expected %q", jsonobject.Shorten(key), known)
 			}
 		}
 	}
-	switch t := o.values["peft_type"]; t {
+	switch t := o.Values["peft_type"]; t {
 	case "LORA":
 	case nil:
 		return errors.New(`"peft_type" is missing, expected "LORA"`)
 	default:
-		return fmt.Errorf(`"peft_type" is %s, expected "LORA"`, describe(t))
+		return fmt.Errorf(`"peft_type" is %s, expected "LORA"`, jsonobject.Describe(t))
 	}
-	if t := o.values["task_type"]; t != nil && t != "CAUSAL_LM" {
-		return fmt.Errorf(`"task_type" is %s, expected "CAUSAL_LM": another task has layers of its own`, describe(t))
+	if t := o.Values["task_type"]; t != nil && t != "CAUSAL_LM" {
+		return fmt.Errorf(`"task_type" is %s, expected "CAUSAL_LM": another task has layers of its own`, jsonobject.Describe(t))
 	}
-	if b := o.values["bias"]; b != nil && b != "none" {
-		return fmt.Errorf(`"bias" is %s, expected "none": changed biases are not supported`, describe(b))
+	if b := o.Values["bias"]; b != nil && b != "none" {
+		return fmt.Errorf(`"bias" is %s, expected "none": changed biases are not supported`, jsonobject.Describe(b))
 	}
-	if init, ok := o.values["init_lora_weights"].(string); ok && !slices.Contains([]string{"gaussian", "eva", "orthogonal", "mica"}, init) {
-		return fmt.Errorf(`"init_lora_weights" is %s, which changes the base model's own weights; save the adapter with PEFT's path_initial_model_for_weight_conversion`, describe(init))
+	if init, ok := o.Values["init_lora_weights"].(string); ok && !slices.Contains([]string{"gaussian", "eva", "orthogonal", "mica"}, init) {
+		return fmt.Errorf(`"init_lora_weights" is %s, which changes the base model's own weights; save the adapter with PEFT's path_initial_model_for_weight_conversion`, jsonobject.Describe(init))
 	}
 	why := map[string]string{"use_dora": "DoRA is not supported", "modules_to_save": "whole modules beside the matrices are not supported",
 		"trainable_token_indices": "changed embeddings are not supported", "layer_replication": "repeated layers are not supported"}
-	for _, key := range o.keys {
+	for _, key := range o.Keys {
 		special := slices.Contains([]string{"modules_to_save", "lora_bias", "layer_replication", "trainable_token_indices", "target_parameters", "alora_invocation_tokens",
 			"arrow_config", "velora_config", "monteclora_config", "kasa_config"}, key)
-		if (special || strings.HasPrefix(key, "use_") && key != "use_rslora") && !empty(o.values[key]) {
+		if (special || strings.HasPrefix(key, "use_") && key != "use_rslora") && !empty(o.Values[key]) {
 			reason := why[key]
 			if reason == "" {
 				reason = "adapters of this kind are not supported"
 			}
-			return fmt.Errorf("%q is %s: %s", shorten(key), describe(o.values[key]), reason)
+			return fmt.Errorf("%q is %s: %s", jsonobject.Shorten(key), jsonobject.Describe(o.Values[key]), reason)
 		}
 	}
 	return nil
@@ -140,17 +142,17 @@ func empty(v any) bool {
 		return !v
 	case []any:
 		return len(v) == 0
-	case *object:
-		return len(v.keys) == 0
+	case *jsonobject.Object:
+		return len(v.Keys) == 0
 	}
 	return false
 }
 
-func (o *object) flag(key string) (bool, error) {
-	v := o.values[key]
+func flag(o *jsonobject.Object, key string) (bool, error) {
+	v := o.Values[key]
 	b, ok := v.(bool)
 	if v != nil && !ok {
-		return false, fmt.Errorf("%q is %s, expected true or false", key, describe(v))
+		return false, fmt.Errorf("%q is %s, expected true or false", key, jsonobject.Describe(v))
 	}
 	return b, nil
 }
@@ -159,32 +161,33 @@ func positive(what string, v any) (float64, error) {
 	number, ok := v.(json.Number)
 	x, err := number.Float64()
 	if !ok || err != nil || !(x > 0) || x > math.MaxFloat32 {
-		return 0, fmt.Errorf("%q is %s, expected a number above 0", what, describe(v))
+		return 0, fmt.Errorf("%q is %s, expected a number above 0", what, jsonobject.Describe(v))
 	}
 	return x, nil
 }
 
 const (
+	nestingMax         = 16 // of configurations and headers
 	patternsMax        = 1000
 	expressionBytesMax = 1 << 10 // of all in a list, which are matched with thousands of names: bounds seconds
 )
 
 // patterns reads an object of regular expressions, each for a module's name or the end of it behind a dot.
-func (o *object) patterns(key string) (list []pattern, err error) {
-	v := o.values[key]
+func patterns(o *jsonobject.Object, key string) (list []pattern, err error) {
+	v := o.Values[key]
 	if empty(v) {
 		return nil, nil
 	}
-	inner, ok := v.(*object)
+	inner, ok := v.(*jsonobject.Object)
 	if !ok {
-		return nil, fmt.Errorf("%q is %s, expected an object", key, describe(v))
+		return nil, fmt.Errorf("%q is %s, expected an object", key, jsonobject.Describe(v))
 	}
-	if len(inner.keys) > patternsMax {
-		return nil, fmt.Errorf("%q has %d patterns, expected at most %d", key, len(inner.keys), patternsMax)
+	if len(inner.Keys) > patternsMax {
+		return nil, fmt.Errorf("%q has %d patterns, expected at most %d", key, len(inner.Keys), patternsMax)
 	}
 	expressions := 0
-	for _, source := range inner.keys {
-		p := pattern{source: shorten(source)}
+	for _, source := range inner.Keys {
+		p := pattern{source: jsonobject.Shorten(source)}
 		switch {
 		case len(source) <= moduleBytesMax && moduleName.MatchString(source):
 			p.name = source
@@ -198,7 +201,7 @@ func (o *object) patterns(key string) (list []pattern, err error) {
 		if expressions > expressionBytesMax {
 			return nil, fmt.Errorf("%q has more than %d bytes of regular expressions; name modules in their place", key, expressionBytesMax)
 		}
-		if p.value, err = positive(key+"."+p.source, inner.values[source]); err != nil {
+		if p.value, err = positive(key+"."+p.source, inner.Values[source]); err != nil {
 			return nil, err
 		}
 		list = append(list, p)

@@ -190,10 +190,10 @@ func TestBadSafetensors(t *testing.T) {
 		{"three offsets", weights(with(t, "[24,64]", "[24,64,64]"), zeros), "offsets a list of 3"},
 		{"nested", weights(strings.Repeat(`{"a":`, 100_000), nil), "nested more than 16 deep"},
 		{"nested lists", weights(with(t, "[2,3]", strings.Repeat("[", 100_000)), zeros), "nested more than 16 deep"},
-		{"half a header", weights(plain[:100], zeros), "its JSON ends in the middle of a value"},
+		{"half a header", weights(plain[:100], zeros), "its JSON is wrong: it ends in the middle of a value"},
 		{"no JSON", weights("{]", zeros), "its JSON is wrong"},
 		{"a list", weights("[1]", zeros), "no JSON object"},
-		{"text behind the header", weights(plain+"x", zeros), "there is more after its JSON object"},
+		{"text behind the header", weights(plain+"x", zeros), "more text after the object"},
 		{"a number for a tensor", weights(`{"a":1}`, nil), `its header has 1 for "a"`},
 		{"many", weights("{"+many(tensorsMax+1)+"}", nil), "it has 4097 tensors, expected at most 4096"},
 	})
@@ -271,9 +271,9 @@ func TestBadConfig(t *testing.T) {
 	add := func(more string) string { return change("{", "{"+more+", ") }
 	for _, test := range []struct{ name, config, word string }{
 		{"empty", "", "ends in the middle"},
-		{"a list", "[]", "no object"},
+		{"a list", "[]", "a JSON object was expected"},
 		{"half", plainConfig[:20], "ends in the middle"},
-		{"two", plainConfig + plainConfig, "more after its JSON object"},
+		{"two", plainConfig + plainConfig, "more text after the object"},
 		{"nested", strings.Repeat("[", 100_000), "nested more than 16 deep"},
 		{"duplicate", add(`"r": 2`), `"r" stands twice`},
 		{"Python's NaN", change("4", "NaN"), "its JSON is wrong"},

@@ -8,6 +8,8 @@ import (
 	"math"
 	"regexp"
 	"strings"
+
+	"github.com/shammah/shammah-engine/internal/jsonobject"
 )
 
 // An .onnx_adapter is a flatbuffer:
@@ -115,7 +117,7 @@ func (b buffer) parameter(at int64) (t tensor, err error) {
 	case 16:
 		e = bfloat16s
 	default:
-		return t, fmt.Errorf("tensor %s has the data type %d, expected 1 (float), 10 (float16) or 16 (bfloat16)", shorten(name), kind)
+		return t, fmt.Errorf("tensor %s has the data type %d, expected 1 (float), 10 (float16) or 16 (bfloat16)", jsonobject.Shorten(name), kind)
 	}
 	if at, n, err = table.vector(fieldDims, 8); err != nil {
 		return t, err
@@ -141,7 +143,7 @@ var (
 func onnxName(name string) (module string, half byte, err error) {
 	m := onnxHalf.FindStringSubmatch(name)
 	if m == nil {
-		return "", 0, fmt.Errorf("tensor %s is no half of a LoRA pair (NAME.lora_A.MatMul.weight or NAME.lora_B.MatMul.weight); quantised ones and other inputs are not supported", shorten(name))
+		return "", 0, fmt.Errorf("tensor %s is no half of a LoRA pair (NAME.lora_A.MatMul.weight or NAME.lora_B.MatMul.weight); quantised ones and other inputs are not supported", jsonobject.Shorten(name))
 	}
 	module = strings.TrimPrefix(m[1], peftPrefix)
 	return checkModule(name, onnxLayer.ReplaceAllString(module, "${1}${2}.self_attn."), m[2][0])

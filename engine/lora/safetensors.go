@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/shammah/shammah-engine/internal/jsonobject"
 )
 
 const headerBytesMax = 4 << 20
@@ -49,12 +51,12 @@ func readHeader(f io.ReaderAt, size int64) ([]tensor, error) {
 	if len(header) == 0 || header[0] != '{' {
 		return nil, errors.New("its header is no JSON object; is it a safetensors file?")
 	}
-	o, err := parseObject(header)
+	o, err := jsonobject.Parse(header, nestingMax)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("its JSON is wrong: %w", err)
 	}
-	if len(o.keys) > tensorsMax {
-		return nil, fmt.Errorf("it has %d tensors, expected at most %d", len(o.keys), tensorsMax)
+	if len(o.Keys) > tensorsMax {
+		return nil, fmt.Errorf("it has %d tensors, expected at most %d", len(o.Keys), tensorsMax)
 	}
 	return layOut(o, 8+int64(n), size)
 }
@@ -66,12 +68,12 @@ type placed struct {
 }
 
 // layOut checks that the tensors of a header fill the rest of the file: none overlaps another, and nothing lies between or behind them.
-func layOut(o *object, from, size int64) ([]tensor, error) {
+func layOut(o *jsonobject.Object, from, size int64) ([]tensor, error) {
 	var list []placed
-	for _, name := range o.keys {
-		entry, ok := o.values[name].(*object)
+	for _, name := range o.Keys {
+		entry, ok := o.Values[name].(*jsonobject.Object)
 		if !ok {
-			return nil, fmt.Errorf("its header has %s for %q, expected an object", describe(o.values[name]), shorten(name))
+			return nil, fmt.Errorf("its header has %s for %q, expected an object", jsonobject.Describe(o.Values[name]), jsonobject.Shorten(name))
 		}
 		if name == "__metadata__" {
 			continue
@@ -88,9 +90,9 @@ func layOut(o *object, from, size int64) ([]tensor, error) {
 	for i, t := range list {
 		switch {
 		case t.at < at:
-			return nil, fmt.Errorf("tensors %s and %s overlap", shorten(list[i-1].name), shorten(t.name))
+			return nil, fmt.Errorf("tensors %s and %s overlap", jsonobject.Shorten(list[i-1].name), jsonobject.Shorten(t.name))
 		case t.at > at:
-			return nil, fmt.Errorf("%d bytes before tensor %s belong to none", t.at-at, shorten(t.name))
+			return nil, fmt.Errorf("%d bytes before tensor %s belong to none", t.at-at, jsonobject.Shorten(t.name))
 		}
 		at, tensors[i] = t.end, t.tensor
 	}
@@ -100,10 +102,10 @@ func layOut(o *object, from, size int64) ([]tensor, error) {
 	return tensors, nil
 }
 
-func headerTensor(name string, entry *object, from, size int64) (p placed, err error) {
-	label := shorten(name)
+func headerTensor(name string, entry *jsonobject.Object, from, size int64) (p placed, err error) {
+	label := jsonobject.Shorten(name)
 	var e element
-	switch kind := entry.values["dtype"]; kind {
+	switch kind := entry.Values["dtype"]; kind {
 	case "F32":
 		e = float32s
 	case "F16":
@@ -111,15 +113,15 @@ func headerTensor(name string, entry *object, from, size int64) (p placed, err e
 	case "BF16":
 		e = bfloat16s
 	default:
-		return p, fmt.Errorf("tensor %s is of %s, expected F32, F16 or BF16", label, describe(kind))
+		return p, fmt.Errorf("tensor %s is of %s, expected F32, F16 or BF16", label, jsonobject.Describe(kind))
 	}
-	dims, ok := integers(entry.values["shape"])
+	dims, ok := integers(entry.Values["shape"])
 	if !ok {
-		return p, fmt.Errorf("tensor %s has the shape %s, expected a list of sizes", label, describe(entry.values["shape"]))
+		return p, fmt.Errorf("tensor %s has the shape %s, expected a list of sizes", label, jsonobject.Describe(entry.Values["shape"]))
 	}
-	offsets, ok := integers(entry.values["data_offsets"])
+	offsets, ok := integers(entry.Values["data_offsets"])
 	if !ok || len(offsets) != 2 || offsets[0] > offsets[1] {
-		return p, fmt.Errorf("tensor %s has the offsets %v, expected its first byte and its end", label, describe(entry.values["data_offsets"]))
+		return p, fmt.Errorf("tensor %s has the offsets %v, expected its first byte and its end", label, jsonobject.Describe(entry.Values["data_offsets"]))
 	}
 	if offsets[1] > size-from {
 		return p, fmt.Errorf("tensor %s ends at byte %d of the data, but the file has only %d: is it whole?", label, offsets[1], size-from)
@@ -134,7 +136,7 @@ func integers(v any) (list []int64, ok bool) {
 		return nil, false
 	}
 	for _, v := range values {
-		n, ok := integer(v, 0, math.MaxInt64)
+		n, ok := jsonobject.Integer(v, 0, math.MaxInt64)
 		if !ok {
 			return nil, false
 		}
@@ -159,18 +161,18 @@ func peftName(name string) (module string, half byte, err error) {
 	switch {
 	case m != nil:
 	case strings.Contains(name, "lora_magnitude_vector"):
-		return "", 0, fmt.Errorf("tensor %s belongs to DoRA, which is not supported", shorten(name))
+		return "", 0, fmt.Errorf("tensor %s belongs to DoRA, which is not supported", jsonobject.Shorten(name))
 	case strings.Contains(name, "lora_embedding_"):
-		return "", 0, fmt.Errorf("tensor %s changes an embedding, which is not supported", shorten(name))
+		return "", 0, fmt.Errorf("tensor %s changes an embedding, which is not supported", jsonobject.Shorten(name))
 	default:
-		return "", 0, fmt.Errorf("tensor %s is no half of a LoRA pair (NAME.lora_A.weight or NAME.lora_B.weight); other changes of the base are not supported", shorten(name))
+		return "", 0, fmt.Errorf("tensor %s is no half of a LoRA pair (NAME.lora_A.weight or NAME.lora_B.weight); other changes of the base are not supported", jsonobject.Shorten(name))
 	}
 	return checkModule(name, strings.TrimPrefix(m[1], peftPrefix), m[2][0])
 }
 
 func checkModule(name, module string, half byte) (string, byte, error) {
 	if len(module) > moduleBytesMax || !moduleName.MatchString(module) {
-		return "", 0, fmt.Errorf("tensor %q is not named as a module is: letters, digits and _ between dots", shorten(name))
+		return "", 0, fmt.Errorf("tensor %q is not named as a module is: letters, digits and _ between dots", jsonobject.Shorten(name))
 	}
 	return module, half, nil
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+
+	"github.com/shammah/shammah-engine/internal/jsonobject"
 )
 
 // element is how one number lies in a file.
@@ -43,7 +45,7 @@ type tensor struct {
 
 // newTensor checks what a file says about a tensor: that it is a matrix of a size that its bytes have.
 func newTensor(name string, dims []int64, e element, at, bytes int64) (t tensor, err error) {
-	label := shorten(name)
+	label := jsonobject.Shorten(name)
 	if len(dims) != 2 {
 		return t, fmt.Errorf("tensor %s has %d dimensions, expected a matrix", label, len(dims))
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/shammah/shammah-engine/internal/jsonobject"
 )
 
 var (
@@ -69,7 +71,7 @@ func (l *loader) bind() error {
 	}
 	for _, t := range l.sig.Inputs {
 		if !slices.Contains(known, t.Name) {
-			return l.broken("input "+shorten(t.Name), "ids, mask, positions and cache only", "an input whose meaning is not known")
+			return l.broken("input "+jsonobject.Shorten(t.Name), "ids, mask, positions and cache only", "an input whose meaning is not known")
 		}
 	}
 	return nil
@@ -78,7 +80,7 @@ func (l *loader) bind() error {
 // refuseKinds names models that are recognised by their tensors but cannot be run.
 func (l *loader) refuseKinds() error {
 	refuse := func(why, name string) error {
-		return fmt.Errorf("model: check %s: %w: %s (tensor %s)", l.label(l.Graph), ErrUnsupported, why, shorten(name))
+		return fmt.Errorf("model: check %s: %w: %s (tensor %s)", l.label(l.Graph), ErrUnsupported, why, jsonobject.Shorten(name))
 	}
 	for _, t := range slices.Concat(l.sig.Inputs, l.sig.Outputs) {
 		switch {
@@ -108,7 +110,7 @@ func byName(list []TensorInfo) map[string]TensorInfo {
 func names(list []TensorInfo) string {
 	var n []string
 	for _, t := range list {
-		n = append(n, shorten(t.Name))
+		n = append(n, jsonobject.Shorten(t.Name))
 	}
 	if n == nil {
 		return "none"

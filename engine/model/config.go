@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/shammah/shammah-engine/internal/jsonobject"
 )
 
 // Bounds of what a configuration may say. They are far above any real model and keep products of them small enough to
@@ -142,7 +144,7 @@ func (o object) texts() map[string]string {
 	for k, v := range o.fields {
 		s, ok := v.(string)
 		if !ok {
-			o.fail(shorten(k), "expected a tensor's name, found %s", describe(v))
+			o.fail(jsonobject.Shorten(k), "expected a tensor's name, found %s", jsonobject.Describe(v))
 			continue
 		}
 		m[k] = s
@@ -156,10 +158,13 @@ func (o object) pipeline() []string {
 	list, _ := v.([]any)
 	var files []string
 	for _, stage := range list {
-		m, _ := stage.(map[string]any)
-		for name, part := range m {
-			if p, ok := part.(map[string]any); ok {
-				if s, ok := p["filename"].(string); ok {
+		m, ok := stage.(*jsonobject.Object)
+		if !ok {
+			continue
+		}
+		for name, part := range m.Values {
+			if p, ok := part.(*jsonobject.Object); ok {
+				if s, ok := p.Values["filename"].(string); ok {
 					name = s
 				}
 			}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/shammah/shammah-engine/internal/jsonobject"
 	"github.com/shammah/shammah-engine/internal/onnx"
 )
 
@@ -167,7 +168,7 @@ func (f *Files) dataName(t *onnx.Tensor) (string, error) {
 		reject = "it names no file"
 	}
 	if reject != "" {
-		return "", f.fileError(f.Graph, "tensor %q has its data in %q: %s", shorten(t.Name), shorten(l), reject)
+		return "", f.fileError(f.Graph, "tensor %q has its data in %q: %s", jsonobject.Shorten(t.Name), jsonobject.Shorten(l), reject)
 	}
 	return name, nil
 }
@@ -181,16 +182,16 @@ func (f *Files) checkExtent(t *onnx.Tensor, name string, size int64) error {
 	length := e.Length
 	switch {
 	case want < 0:
-		return f.fileError(f.Graph, "tensor %q of type %v cannot have external data", shorten(t.Name), t.Type)
+		return f.fileError(f.Graph, "tensor %q of type %v cannot have external data", jsonobject.Shorten(t.Name), t.Type)
 	case length < 0:
 		length = want
 	case length != want:
 		return f.fileError(f.Graph, "tensor %q has %d bytes of external data; its shape %v of %v takes %d",
-			shorten(t.Name), length, t.Dims, t.Type, want)
+			jsonobject.Shorten(t.Name), length, t.Dims, t.Type, want)
 	}
 	if e.Offset > size || length > size-e.Offset {
 		return f.fileError(name, "it has %d bytes, and tensor %q is at %d to %d: it was cut off, or belongs to another graph%s",
-			size, shorten(t.Name), e.Offset, uint64(e.Offset)+uint64(length), f.looks(name))
+			size, jsonobject.Shorten(t.Name), e.Offset, uint64(e.Offset)+uint64(length), f.looks(name))
 	}
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/shammah/shammah-engine/internal/jsonobject"
 )
 
 // FindOptions choose among the variants of a model.
@@ -223,7 +225,7 @@ func (t *tree) candidates() ([]candidate, error) {
 // listing names a few of the names.
 func listing(names []string) string {
 	if n := len(names); n > 4 {
-		return printable(strings.Join(names[:4], ", ")) + fmt.Sprintf(" and %d more", n-4)
+		return jsonobject.Printable(strings.Join(names[:4], ", ")) + fmt.Sprintf(" and %d more", n-4)
 	}
-	return printable(strings.Join(names, ", "))
+	return jsonobject.Printable(strings.Join(names, ", "))
 }

@@ -1,17 +1,16 @@
 package model
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math"
-	"strconv"
 	"strings"
+
+	"github.com/shammah/shammah-engine/internal/jsonobject"
 )
 
-// object is a JSON object read strictly: a key that stands twice, or in other letter case than expected, and a value of
-// the wrong type or out of bounds are errors. (encoding/json keeps the last duplicate, and matches keys in any case.)
+// object is a JSON object read strictly: beside what jsonobject refuses, a key in other letter case than expected and a value of
+// the wrong type or out of bounds are errors. (encoding/json matches keys in any case.)
 // The first error is kept; the getters then return nothing.
 type object struct {
 	file   string
@@ -27,66 +26,11 @@ func parseJSON(file string, data []byte) (object, error) {
 	if what := sniff(data); what != "" && what != looksJSON {
 		return object{}, fmt.Errorf("model: read %s: %w: it %s, a JSON object was expected", file, ErrFile, what)
 	}
-	d := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))))
-	d.UseNumber()
-	v, err := parseValue(d, 0)
-	if err == nil {
-		if _, e := d.Token(); e != io.EOF {
-			err = fmt.Errorf("more text after the object, at byte %d", d.InputOffset())
-		}
-	}
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		err = fmt.Errorf("it ends in the middle of a value, at byte %d", d.InputOffset())
-	}
-	m, ok := v.(map[string]any)
-	if err == nil && !ok {
-		err = fmt.Errorf("a JSON object was expected")
-	}
+	parsed, err := jsonobject.Parse(data, nestingMax)
 	if err != nil {
 		return object{}, fmt.Errorf("model: read %s: %w: %v", file, ErrFile, err)
 	}
-	return object{file: file, fields: m, failed: new(error)}, nil
-}
-
-func parseValue(d *json.Decoder, depth int) (any, error) {
-	if depth > nestingMax {
-		return nil, fmt.Errorf("nested more than %d deep, at byte %d", nestingMax, d.InputOffset())
-	}
-	t, err := d.Token()
-	if err != nil {
-		return nil, err
-	}
-	switch t {
-	case json.Delim('{'):
-		m := map[string]any{}
-		for d.More() {
-			key, err := d.Token()
-			if err != nil {
-				return nil, err
-			}
-			k, _ := key.(string)
-			if _, twice := m[k]; twice {
-				return nil, fmt.Errorf("the key %q stands twice, at byte %d", k, d.InputOffset())
-			}
-			if m[k], err = parseValue(d, depth+1); err != nil {
-				return nil, err
-			}
-		}
-		_, err = d.Token()
-		return m, err
-	case json.Delim('['):
-		list := []any{}
-		for d.More() {
-			v, err := parseValue(d, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, v)
-		}
-		_, err = d.Token()
-		return list, err
-	}
-	return t, nil
+	return object{file: file, fields: parsed.Values, failed: new(error)}, nil
 }
 
 func (o object) fail(key, format string, args ...any) {
@@ -114,31 +58,11 @@ func (o object) value(keys ...string) (any, string) {
 		}
 		for k := range o.fields {
 			if strings.EqualFold(k, key) {
-				o.fail(shorten(k), "a key in other letter case, %q was expected", key)
+				o.fail(jsonobject.Shorten(k), "a key in other letter case, %q was expected", key)
 			}
 		}
 	}
 	return nil, ""
-}
-
-func describe(v any) string {
-	switch v := v.(type) {
-	case string:
-		return strconv.Quote(shorten(v))
-	case []any:
-		return fmt.Sprintf("a list of %d", len(v))
-	case map[string]any:
-		return "an object"
-	}
-	return shorten(fmt.Sprint(v))
-}
-
-// shorten makes text out of a file fit into a message.
-func shorten(s string) string {
-	if len(s) > 60 {
-		s = s[:57] + "..."
-	}
-	return printable(s)
 }
 
 // int returns an integer from low to high, or 0 when none of the keys is present.
@@ -154,22 +78,13 @@ func (o object) intPtr(low, high int64, keys ...string) *int {
 	if v == nil {
 		return nil
 	}
-	n, ok := integer(v)
-	if !ok || n < low || n > high {
-		o.fail(key, "expected an integer from %d to %d, found %s", low, high, describe(v))
+	n, ok := jsonobject.Integer(v, low, high)
+	if !ok {
+		o.fail(key, "expected an integer from %d to %d, found %s", low, high, jsonobject.Describe(v))
 		return nil
 	}
 	i := int(n)
 	return &i
-}
-
-func integer(v any) (int64, bool) {
-	number, ok := v.(json.Number)
-	if !ok {
-		return 0, false
-	}
-	n, err := strconv.ParseInt(number.String(), 10, 64)
-	return n, err == nil
 }
 
 // float returns a number from low to high, or nil when the key is absent.
@@ -181,7 +96,7 @@ func (o object) float(low, high float64, key string) *float32 {
 	number, ok := v.(json.Number)
 	f, err := number.Float64()
 	if !ok || err != nil || math.IsNaN(f) || f < low || f > high {
-		o.fail(key, "expected a number from %g to %g, found %s", low, high, describe(v))
+		o.fail(key, "expected a number from %g to %g, found %s", low, high, jsonobject.Describe(v))
 		return nil
 	}
 	x := float32(f)
@@ -192,7 +107,7 @@ func (o object) string(key string) string {
 	v, _ := o.value(key)
 	s, ok := v.(string)
 	if v != nil && !ok {
-		o.fail(key, "expected a text, found %s", describe(v))
+		o.fail(key, "expected a text, found %s", jsonobject.Describe(v))
 	}
 	return s
 }
@@ -204,7 +119,7 @@ func (o object) boolPtr(key string) *bool {
 	}
 	b, ok := v.(bool)
 	if !ok {
-		o.fail(key, "expected true or false, found %s", describe(v))
+		o.fail(key, "expected true or false, found %s", jsonobject.Describe(v))
 		return nil
 	}
 	return &b
@@ -228,7 +143,7 @@ func (o object) strings(key string) []string {
 		out = append(out, s)
 	}
 	if !ok {
-		o.fail(key, "expected a list of texts, found %s", describe(v))
+		o.fail(key, "expected a list of texts, found %s", jsonobject.Describe(v))
 	}
 	return out
 }
@@ -236,11 +151,15 @@ func (o object) strings(key string) []string {
 // object returns a nested object; it is empty when the key is absent.
 func (o object) object(key string) object {
 	v, _ := o.value(key)
-	m, ok := v.(map[string]any)
+	m, ok := v.(*jsonobject.Object)
 	if v != nil && !ok {
-		o.fail(key, "expected an object, found %s", describe(v))
+		o.fail(key, "expected an object, found %s", jsonobject.Describe(v))
 	}
-	return object{file: o.file, at: o.at + key + ".", fields: m, failed: o.failed}
+	nested := object{file: o.file, at: o.at + key + ".", failed: o.failed}
+	if ok {
+		nested.fields = m.Values
+	}
+	return nested
 }
 
 // ids returns one token id or a list of them. An empty list is an error: it would leave a text without an end.
@@ -255,9 +174,9 @@ func (o object) ids(key string) []int32 {
 	}
 	var out []int32
 	for _, x := range list {
-		n, ok := integer(x)
-		if !ok || n < -1 || n > math.MaxInt32 {
-			o.fail(key, "expected a token id or a list of them, found %s", describe(x))
+		n, ok := jsonobject.Integer(x, -1, math.MaxInt32)
+		if !ok {
+			o.fail(key, "expected a token id or a list of them, found %s", jsonobject.Describe(x))
 			return nil
 		}
 		if n >= 0 { // -1 is how some configurations write "none"

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/shammah/shammah-engine/internal/jsonobject"
 	"github.com/shammah/shammah-engine/internal/onnx"
 )
 
@@ -97,7 +98,7 @@ func (l *loader) checkDomains() error {
 		return nil
 	}
 	return fmt.Errorf("model: check %s: %w: operator %s of domain %q is not the runtime's own, and libraries that come with a model are never loaded",
-		l.label(l.Graph), ErrUnsupported, shorten(foreign.Op), shorten(foreign.Domain))
+		l.label(l.Graph), ErrUnsupported, jsonobject.Shorten(foreign.Op), jsonobject.Shorten(foreign.Domain))
 }
 
 // signature is what the graph's file declares.

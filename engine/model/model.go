@@ -10,9 +10,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"strings"
-	"unicode"
 
+	"github.com/shammah/shammah-engine/internal/jsonobject"
 	"github.com/shammah/shammah-engine/internal/onnx"
 )
 
@@ -77,19 +76,9 @@ func (f Files) Path(name string) string { return filepath.Join(f.Dir, filepath.F
 // label names a file in messages: its path on disk when it has one.
 func (f Files) label(name string) string {
 	if f.Dir == "" {
-		return printable(name)
+		return jsonobject.Printable(name)
 	}
-	return printable(f.Path(name))
-}
-
-// printable keeps what stands in a file from breaking the line that a message is.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, s)
+	return jsonobject.Printable(f.Path(name))
 }
 
 // TensorInfo is one input or output of a session.

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+
+	"github.com/shammah/shammah-engine/internal/jsonobject"
 )
 
 // scanner walks JSON through a window without building it. It trusts the grammar between the values that it is asked for:
@@ -175,7 +177,7 @@ func (s *scanner) id() (int64, error) {
 	}
 	n, err := strconv.ParseInt(string(b), 10, 64)
 	if err != nil || n < 0 || n > idMax {
-		return 0, fmt.Errorf("the token id %q, a number from 0 to %d was expected", shorten(string(b)), int64(idMax))
+		return 0, fmt.Errorf("the token id %q, a number from 0 to %d was expected", jsonobject.Shorten(string(b)), int64(idMax))
 	}
 	return n, nil
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/shammah/shammah-engine/internal/jsonobject"
 	"github.com/shammah/shammah-engine/internal/onnx"
 )
 
@@ -57,7 +58,7 @@ func (t *Tensors) Place(x *onnx.Tensor) (*File, int64, error) {
 			return nil, 0, err
 		}
 		if x.Raw.End-x.Raw.At != size {
-			return nil, 0, fmt.Errorf("model: read tensor %q: its %d bytes are not stored as raw data", shorten(x.Name), size)
+			return nil, 0, fmt.Errorf("model: read tensor %q: its %d bytes are not stored as raw data", jsonobject.Shorten(x.Name), size)
 		}
 		f, err := t.file(t.files.Graph)
 		return f, x.Raw.At, err
@@ -80,7 +81,7 @@ func (t *Tensors) ReadAt(b []byte, x *onnx.Tensor, offset int64) error {
 		if err == nil || err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
-		return fmt.Errorf("model: read tensor %q from %s: %w", shorten(x.Name), f.Name, err)
+		return fmt.Errorf("model: read tensor %q from %s: %w", jsonobject.Shorten(x.Name), f.Name, err)
 	}
 	return nil
 }
@@ -95,7 +96,7 @@ func (t *Tensors) Read(x *onnx.Tensor) ([]byte, error) {
 		return nil, err
 	}
 	if size < 0 || size > smallMax {
-		return nil, fmt.Errorf("model: read tensor %q: it has %d bytes, at most %d were expected", shorten(x.Name), size, smallMax)
+		return nil, fmt.Errorf("model: read tensor %q: it has %d bytes, at most %d were expected", jsonobject.Shorten(x.Name), size, smallMax)
 	}
 	b := make([]byte, size)
 	return b, t.ReadAt(b, x, 0)

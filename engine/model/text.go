@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/shammah/shammah-engine/internal/jsonobject"
 )
 
 // ends of turn that chat templates write. One that a template uses and the tokenizer has as a token ends an answer.
@@ -50,8 +52,8 @@ func (l *loader) readText() error {
 // special reads a token of tokenizer_config.json, which is a text or an object with its content.
 func special(o object, key string) string {
 	v, _ := o.value(key)
-	if m, ok := v.(map[string]any); ok {
-		s, _ := m["content"].(string)
+	if m, ok := v.(*jsonobject.Object); ok {
+		s, _ := m.Values["content"].(string)
 		return s
 	}
 	return o.string(key)
@@ -100,11 +102,14 @@ func template(o object) string {
 	}
 	chosen := ""
 	for _, x := range list {
-		m, _ := x.(map[string]any)
-		name, _ := m["name"].(string)
-		text, isText := m["template"].(string)
+		var m jsonobject.Object
+		if named, ok := x.(*jsonobject.Object); ok {
+			m = *named
+		}
+		name, _ := m.Values["name"].(string)
+		text, isText := m.Values["template"].(string)
 		if !isText {
-			o.fail(key, "expected a list of named templates, found %s", describe(x))
+			o.fail(key, "expected a list of named templates, found %s", jsonobject.Describe(x))
 			return ""
 		}
 		if chosen == "" || name == "default" {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/shammah/shammah-engine/internal/jsonobject"
 )
 
 // vocabulary is what a tokenizer.json says about its ids, read in one pass over the file and in little memory: the largest
@@ -103,7 +105,7 @@ func (v *vocabulary) readAdded(s *scanner) error {
 		return err
 	}
 	if id < 0 {
-		return fmt.Errorf("the added token %q has no id", shorten(text))
+		return fmt.Errorf("the added token %q has no id", jsonobject.Shorten(text))
 	}
 	v.added[text], v.texts[id] = id, text
 	v.addedMax = max(v.addedMax, id)
