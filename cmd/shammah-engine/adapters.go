@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -13,6 +12,7 @@ import (
 	"github.com/shammah/shammah-engine/engine/lora"
 	"github.com/shammah/shammah-engine/internal/adapters"
 	"github.com/shammah/shammah-engine/internal/config"
+	"github.com/shammah/shammah-engine/internal/filesystem"
 )
 
 func loraFlag() cli.Flag {
@@ -73,7 +73,7 @@ func findAdapters(texts []string) ([]adapters.Use, error) {
 	for i := range uses {
 		u := &uses[i]
 		if u.Path != "" {
-			if u.Path, err = expand(u.Path); err == nil {
+			if u.Path, err = filesystem.ExpandHome(u.Path); err == nil {
 				_, err = lora.Files(u.Path)
 			}
 		} else {
@@ -93,16 +93,6 @@ func findAdapter(name string) (adapters.Store, adapters.Kept, error) {
 	}
 	k, err := store.Find(name)
 	return store, k, err
-}
-
-// expand replaces a ~ that no shell has replaced, such as one behind a =.
-func expand(path string) (string, error) {
-	rest, found := strings.CutPrefix(path, "~/")
-	if !found {
-		return path, nil
-	}
-	home, err := os.UserHomeDir()
-	return filepath.Join(home, rest), err
 }
 
 // on is the adapters for a request to a model, which has loaded each of them then.

@@ -23,14 +23,11 @@ func doctorCommand() *cli.Command {
 		Description: "Each line is what was found; under it stands how to mend what does not work. The exit code is 1 where something that was asked\n" +
 			"for cannot work: the runtime, the CPU, a provider that is named here or in the configuration. Nothing is asked of the network\n" +
 			"without --network.",
-		Flags: []cli.Flag{
-			providerFlag(),
-			&cli.StringFlag{Name: "provider-library", Usage: "try the plug-in of ONNX Runtime in `FILE`, too"},
-			&cli.StringSliceFlag{Name: "provider-option", Usage: "`KEY=VALUE` for the provider (repeatable): " + providerKeys()},
+		Flags: append(providerFlags(),
 			&cli.BoolFlag{Name: "network", Usage: "ask the hub of models whether it answers"},
 			&cli.BoolFlag{Name: "json", Usage: "print one JSON object"},
 			&cli.BoolFlag{Name: "verbose", Usage: "say what happens inside"},
-		},
+		),
 		OnUsageError: usageError,
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {

@@ -15,6 +15,7 @@ import (
 	"github.com/shammah/shammah-engine/engine/lora"
 	"github.com/shammah/shammah-engine/engine/model"
 	"github.com/shammah/shammah-engine/internal/adapters"
+	"github.com/shammah/shammah-engine/internal/filesystem"
 )
 
 func loraCommand() *cli.Command {
@@ -59,7 +60,7 @@ func loraAddAction(c *cli.Context) error {
 	if err := adapters.CheckName(name); err != nil {
 		return fmt.Errorf("%w: lora add: %w", errUsage, err)
 	}
-	path, err := expand(c.Args().Get(1))
+	path, err := filesystem.ExpandHome(c.Args().Get(1))
 	if err != nil {
 		return err
 	}
@@ -260,18 +261,11 @@ func loraRmAction(c *cli.Context) error {
 	}
 	ctx, stop := interruptible(c.Context)
 	defer stop()
-	if isTerminal(c.App.Reader) && !c.Bool("yes") {
-		if _, err := store.Find(name); errors.Is(err, adapters.ErrNotFound) {
-			return err
-		}
-		fmt.Fprintf(c.App.ErrWriter, "Remove the adapter %s? [y/N] ", name)
-		answer, err := readAnswer(ctx, c.App.Reader)
-		if err != nil {
-			return interrupted(err)
-		}
-		if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
-			return nil
-		}
+	if _, err := store.Find(name); errors.Is(err, adapters.ErrNotFound) {
+		return err
+	}
+	if yes, err := agreed(ctx, c, "Remove the adapter "+name); !yes {
+		return err
 	}
 	if err := store.Remove(name); err != nil {
 		return err

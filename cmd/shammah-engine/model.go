@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,12 +28,10 @@ const tinyName = "tiny"
 const tinyMemory = 100 << 20
 
 func modelFlags() []cli.Flag {
-	return []cli.Flag{
+	return slices.Concat([]cli.Flag{
 		&cli.StringFlag{Name: "model", Aliases: []string{"m"}, Usage: "`NAME` of the model: an alias (qwen-1.5b), owner/name, or a folder", DefaultText: "as configured, or tiny"},
 		&cli.StringFlag{Name: "variant", Usage: "which `GRAPH` of several: q4, int8, fp16, fp32"},
-		providerFlag(),
-		&cli.StringFlag{Name: "provider-library", Usage: "a plug-in of ONNX Runtime in `FILE` brings the provider"},
-		&cli.StringSliceFlag{Name: "provider-option", Usage: "`KEY=VALUE` for the provider (repeatable): " + providerKeys()},
+	}, providerFlags(), []cli.Flag{
 		&cli.StringFlag{Name: "require-provider", Usage: "fail unless the provider that was asked for holds this `SHARE` of the compute", DefaultText: "0.9; by --provider auto, half or the next one"},
 		&cli.IntFlag{Name: "threads", Aliases: []string{"t"}, Usage: "`N` threads compute", DefaultText: "one for each physical core"},
 		&cli.IntFlag{Name: "context", Aliases: []string{"c"}, Usage: "`TOKENS` that prompt and answer may have together", DefaultText: "4096, or fewer where the model or the free memory ends"},
@@ -42,6 +41,15 @@ func modelFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "pull", Usage: "download the model if it is not here, without asking"},
 		&cli.BoolFlag{Name: "force", Usage: "try even if memory seems too small, or the provider holds little of the model"},
 		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "say what happens inside, and which provider holds what"},
+	})
+}
+
+// providerFlags name what a model runs on, a plug-in among it.
+func providerFlags() []cli.Flag {
+	return []cli.Flag{
+		providerFlag(),
+		&cli.StringFlag{Name: "provider-library", Usage: "a plug-in of ONNX Runtime in `FILE` brings the provider"},
+		&cli.StringSliceFlag{Name: "provider-option", Usage: "`KEY=VALUE` for the provider (repeatable): " + providerKeys()},
 	}
 }
 

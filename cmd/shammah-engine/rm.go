@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -20,6 +21,20 @@ func rmCommand() *cli.Command {
 	}
 }
 
+// agreed asks on a terminal whether something is to be done for good. Without one, or with --yes, it is.
+func agreed(ctx context.Context, c *cli.Context, what string) (bool, error) {
+	if !isTerminal(c.App.Reader) || c.Bool("yes") {
+		return true, nil
+	}
+	fmt.Fprintf(c.App.ErrWriter, "%s? [y/N] ", what)
+	answer, err := readAnswer(ctx, c.App.Reader)
+	if err != nil {
+		return false, interrupted(err)
+	}
+	a := strings.ToLower(strings.TrimSpace(answer))
+	return a == "y" || a == "yes", nil
+}
+
 func rmAction(c *cli.Context) error {
 	name, err := oneArgument(c, "a model")
 	if err != nil {
@@ -33,15 +48,8 @@ func rmAction(c *cli.Context) error {
 	}
 	defer client.Close()
 	env := hubEnv(c)
-	if isTerminal(c.App.Reader) && !c.Bool("yes") {
-		fmt.Fprintf(c.App.ErrWriter, "Remove %s? [y/N] ", name)
-		answer, err := readAnswer(ctx, c.App.Reader)
-		if err != nil {
-			return interrupted(err)
-		}
-		if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
-			return nil
-		}
+	if yes, err := agreed(ctx, c, "Remove "+name); !yes {
+		return err
 	}
 	if env.IsOwn(name) {
 		linked := env.Linked(name)

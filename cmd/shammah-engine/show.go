@@ -25,17 +25,14 @@ func showCommand() *cli.Command {
 		Name:      "show",
 		Usage:     "describe a model that is here, without loading it",
 		ArgsUsage: "MODEL",
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "variant", Usage: "which `GRAPH` of several: q4, int8, fp16, fp32"},
 			&cli.IntFlag{Name: "context", Aliases: []string{"c"}, Usage: "estimate the memory for so many `TOKENS` (default: 4096, or the model's maximum if smaller)"},
 			&cli.BoolFlag{Name: "template", Usage: "print the chat template instead"},
 			&cli.BoolFlag{Name: "placement", Usage: "load the model, too, and say which provider holds what of it"},
-			providerFlag(),
-			&cli.StringFlag{Name: "provider-library", Usage: "a plug-in of ONNX Runtime in `FILE` brings the provider"},
-			&cli.StringSliceFlag{Name: "provider-option", Usage: "`KEY=VALUE` for the provider (repeatable): " + providerKeys()},
 			&cli.BoolFlag{Name: "force", Usage: "load it even if memory seems too small, or the provider holds little of it"},
 			&cli.BoolFlag{Name: "json", Usage: "print a JSON object"},
-		},
+		}, providerFlags()...),
 		OnUsageError: usageError,
 		Action:       showAction,
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/shammah/shammah-engine/engine/tiny"
 	"github.com/shammah/shammah-engine/internal/adapters"
 	"github.com/shammah/shammah-engine/internal/config"
+	"github.com/shammah/shammah-engine/internal/filesystem"
 	"github.com/shammah/shammah-engine/internal/hub"
 	"github.com/shammah/shammah-engine/internal/training"
 	scripts "github.com/shammah/shammah-engine/scripts/lora"
@@ -151,7 +152,7 @@ func trainArguments(c *cli.Context, home string) (name string, err error) {
 		_, _, err = readFeedback(feedbackPath(home))
 	default:
 		var path string
-		if path, err = expand(c.String("data")); err == nil {
+		if path, err = filesystem.ExpandHome(c.String("data")); err == nil {
 			_, err = os.Stat(path)
 		}
 	}
@@ -182,7 +183,7 @@ func readFeedback(path string) (lines []byte, n int, err error) {
 // trainingData is the file that is learned from: of feedback a copy, which does not grow meanwhile.
 func trainingData(c *cli.Context, home, work string) (string, error) {
 	if !c.Bool("feedback") {
-		return expand(c.String("data"))
+		return filesystem.ExpandHome(c.String("data"))
 	}
 	lines, n, err := readFeedback(feedbackPath(home))
 	if err != nil {
@@ -196,7 +197,7 @@ func trainingData(c *cli.Context, home, work string) (string, error) {
 // trainingBase is the folder that is trained on. The embedded model becomes one.
 func trainingBase(c *cli.Context, work string) (string, error) {
 	if path := c.String("checkpoint"); path != "" {
-		return expand(path)
+		return filesystem.ExpandHome(path)
 	}
 	dir, err := hub.Resolve(c.String("base"), hubEnv(c))
 	if err != nil || dir != "" {

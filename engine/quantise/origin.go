@@ -133,11 +133,3 @@ func held(dir string) (bytes int64) {
 	})
 	return bytes
 }
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}

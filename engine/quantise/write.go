@@ -14,6 +14,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/shammah/shammah-engine/engine/model"
+	"github.com/shammah/shammah-engine/internal/filesystem"
 	"github.com/shammah/shammah-engine/internal/onnx"
 )
 
@@ -58,7 +59,7 @@ func (p *Plan) Write(ctx context.Context, dir string, o Origin, progress func(do
 	} else if err != nil {
 		return failed(dir, err)
 	}
-	if err := syncDir(parent); err != nil {
+	if err := filesystem.SyncDir(parent); err != nil {
 		return fmt.Errorf("quantise: write %s: it is there and whole, but a power failure now could lose it: %w", dir, err)
 	}
 	return nil
@@ -106,7 +107,7 @@ func (p *Plan) fill(ctx context.Context, work string, o Origin, progress func(in
 	if err != nil {
 		return fmt.Errorf("read what was written: %w", err)
 	}
-	return errors.Join(syncDir(work), ctx.Err())
+	return errors.Join(filesystem.SyncDir(work), ctx.Err())
 }
 
 // copyFiles copies configuration, tokenizer and template, each beside the other however they lay.

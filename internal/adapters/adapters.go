@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/shammah/shammah-engine/engine/lora"
+	"github.com/shammah/shammah-engine/internal/filesystem"
 )
 
 // ErrNotFound is wrapped by errors about a name that no adapter has.
@@ -128,7 +129,7 @@ func (s Store) Add(ctx context.Context, name, path, base string, check func(*lor
 	} else if err != nil {
 		return k, fmt.Errorf("adapters: add %s: %w", name, err)
 	}
-	return k, syncDir(s.dir)
+	return k, filesystem.SyncDir(s.dir)
 }
 
 // Work is a new folder in the store for what is made on the way to an adapter. Who asked for it removes it; what is left behind is swept.
@@ -221,16 +222,7 @@ func writeRecord(dir string, k Kept) error {
 	if _, err = f.Write(append(data, '\n')); err == nil {
 		err = f.Sync()
 	}
-	return errors.Join(err, f.Close(), syncDir(dir))
-}
-
-// syncDir makes the names in a folder outlive a power failure.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(err, f.Close(), filesystem.SyncDir(dir))
 }
 
 // sweep removes what was left by processes that were killed.

@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
+
+	"github.com/shammah/shammah-engine/internal/filesystem"
 )
 
 // Set writes keys into the file at path, which is made if it is missing. Everything else in it stays as it is, comments too. The file is
@@ -67,12 +69,7 @@ func replace(path string, data []byte, mode fs.FileMode) error {
 	if err := f.CloseAtomicallyReplace(); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
+	return filesystem.SyncDir(filepath.Dir(path))
 }
 
 var errByHand = errors.New("its tables are written in a way that cannot be changed safely: change it by hand")

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/shammah/shammah-engine/internal/filesystem"
 )
 
 // Endpoint is where models come from unless HF_ENDPOINT names another place.
@@ -71,7 +73,7 @@ func isTrue(s string) bool {
 // tokenFile reads the token that a login has left, "" when there is none.
 func tokenFile(getenv func(string) string) (token, path string) {
 	e := Env{Home: getenv("HOME")}
-	if path = e.expand(getenv("HF_TOKEN_PATH")); path == "" {
+	if path = filesystem.Expand(getenv("HF_TOKEN_PATH"), e.Home); path == "" {
 		path = filepath.Join(hubHome(getenv), "token")
 	}
 	b, err := os.ReadFile(path)
@@ -86,9 +88,9 @@ func hubHome(getenv func(string) string) string {
 	e := Env{Home: getenv("HOME")}
 	switch {
 	case getenv("HF_HOME") != "":
-		return e.expand(getenv("HF_HOME"))
+		return filesystem.Expand(getenv("HF_HOME"), e.Home)
 	case getenv("XDG_CACHE_HOME") != "":
-		return filepath.Join(e.expand(getenv("XDG_CACHE_HOME")), "huggingface")
+		return filepath.Join(filesystem.Expand(getenv("XDG_CACHE_HOME"), e.Home), "huggingface")
 	}
 	return filepath.Join(e.Home, ".cache", "huggingface")
 }

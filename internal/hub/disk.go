@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shammah/shammah-engine/internal/filesystem"
 )
 
 // disk is the few file operations that change the cache, so that a test can fail or stop at each of them.
@@ -36,6 +38,7 @@ func (realDisk) MkdirAll(dir string) error         { return os.MkdirAll(dir, 0o7
 func (realDisk) Rename(from, to string) error      { return os.Rename(from, to) }
 func (realDisk) Symlink(target, path string) error { return os.Symlink(target, path) }
 func (realDisk) Remove(path string) error          { return os.Remove(path) }
+func (realDisk) SyncDir(dir string) error          { return filesystem.SyncDir(dir) }
 
 func (realDisk) Open(path string, flag int) (diskFile, error) {
 	f, err := os.OpenFile(path, flag, 0o666)
@@ -43,16 +46,6 @@ func (realDisk) Open(path string, flag int) (diskFile, error) {
 		return nil, err
 	}
 	return f, nil
-}
-
-// SyncDir makes the names in a folder outlive a power failure.
-func (realDisk) SyncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // lock is an advisory lock on a file, freed by the system when its holder dies.

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/shammah/shammah-engine/internal/filesystem"
 )
 
 // ErrNotFound is wrapped by errors about a model that is not on this machine.
@@ -25,23 +27,15 @@ func Environment(getenv func(string) string) Env {
 	e := Env{Home: getenv("HOME")}
 	switch {
 	case getenv("HF_HUB_CACHE") != "":
-		e.Cache = e.expand(getenv("HF_HUB_CACHE"))
+		e.Cache = filesystem.Expand(getenv("HF_HUB_CACHE"), e.Home)
 	case getenv("HF_HOME") != "":
-		e.Cache = filepath.Join(e.expand(getenv("HF_HOME")), "hub")
+		e.Cache = filepath.Join(filesystem.Expand(getenv("HF_HOME"), e.Home), "hub")
 	case getenv("XDG_CACHE_HOME") != "":
-		e.Cache = filepath.Join(e.expand(getenv("XDG_CACHE_HOME")), "huggingface", "hub")
+		e.Cache = filepath.Join(filesystem.Expand(getenv("XDG_CACHE_HOME"), e.Home), "huggingface", "hub")
 	default:
 		e.Cache = filepath.Join(e.Home, ".cache", "huggingface", "hub")
 	}
 	return e
-}
-
-// expand replaces a ~ in front by the user's folder.
-func (e Env) expand(path string) string {
-	if path == "~" || strings.HasPrefix(path, "~/") {
-		return filepath.Join(e.Home, path[1:])
-	}
-	return path
 }
 
 var (
@@ -118,7 +112,7 @@ func isPath(name string) bool {
 }
 
 func (e Env) folder(name string) (string, error) {
-	dir := e.expand(name)
+	dir := filesystem.Expand(name, e.Home)
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, os.ErrNotExist):

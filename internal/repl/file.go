@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"github.com/shammah/shammah-engine/internal/filesystem"
 	"github.com/shammah/shammah-engine/internal/session"
 )
 
@@ -56,15 +57,11 @@ func place(command, name string) (string, error) {
 	if name == "" {
 		return "", fmt.Errorf("/%s: there is no file name", command)
 	}
-	rest, found := strings.CutPrefix(name, "~/")
-	if !found {
-		return name, nil
-	}
-	home, err := os.UserHomeDir()
+	path, err := filesystem.ExpandHome(name)
 	if err != nil {
 		return "", fmt.Errorf("/%s: %w", command, err)
 	}
-	return filepath.Join(home, rest), nil
+	return path, nil
 }
 
 // History is what was typed, the newest last. The zero value keeps nothing between runs.
