@@ -12,6 +12,7 @@ import (
 	"github.com/shammah/shammah-engine/engine"
 	"github.com/shammah/shammah-engine/engine/decode"
 	"github.com/shammah/shammah-engine/engine/model"
+	"github.com/shammah/shammah-engine/engine/sample"
 	"github.com/shammah/shammah-engine/engine/tiny"
 	"github.com/shammah/shammah-engine/internal/hub"
 	"github.com/shammah/shammah-engine/internal/provider"
@@ -279,4 +280,31 @@ func sampling(c *cli.Context, spec *model.Spec, q *engine.Request) error {
 	}
 	q.Sampling = p
 	return nil
+}
+
+// filterFlag is the first flag that chooses among likely tokens, "" none.
+func filterFlag(c *cli.Context) string {
+	for _, name := range []string{"top-k", "top-p", "min-p"} {
+		if c.IsSet(name) {
+			return "--" + name
+		}
+	}
+	return ""
+}
+
+// draw gives p a temperature where filter was asked for and none was: by its own settings the model takes the likeliest token always, of
+// which a filter changes nothing. What it returns is to be told, "" nothing.
+func draw(spec *model.Spec, p *sample.Params, filter string, tempered bool) string {
+	chooses := p.TopK > 1 || p.TopP < 1 || p.MinP > 0
+	switch {
+	case filter == "" || p.Temperature > 0 || !chooses:
+		return ""
+	case tempered:
+		return filter + " changes nothing at temperature 0, which takes the likeliest token always"
+	}
+	p.Temperature = 1
+	if own := spec.Sampling.Temperature; own != nil && *own > 0 {
+		p.Temperature = *own
+	}
+	return fmt.Sprintf("%s by itself takes the likeliest token always: with %s tokens are drawn, at temperature %g", spec.Name, filter, p.Temperature)
 }

@@ -161,6 +161,9 @@ func (a *asked) ask(c *cli.Context, request engine.Request, messages []chat.Mess
 	if err := sampling(c, spec, &request); err != nil {
 		return err
 	}
+	if note := draw(spec, &request.Sampling, filterFlag(c), c.IsSet("temperature")); note != "" {
+		fmt.Fprintln(c.App.ErrWriter, note)
+	}
 	switch {
 	case spec.Template != "":
 		request.Messages = messages

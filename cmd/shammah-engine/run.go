@@ -90,6 +90,9 @@ func runAction(c *cli.Context) error {
 	if err := sampling(c, m.Spec(), &request); err != nil {
 		return err
 	}
+	if note := draw(m.Spec(), &request.Sampling, filterFlag(c), c.IsSet("temperature")); note != "" {
+		fmt.Fprintln(c.App.ErrWriter, note)
+	}
 	if request.Adapters, err = adapted.on(m); err != nil {
 		return err
 	}

@@ -258,3 +258,57 @@ func TestVersionCompletionAndHelp(t *testing.T) {
 		}
 	}
 }
+
+// A filter of likely tokens is a wish for drawn ones, on a model that by itself takes the likeliest always. Where it changes nothing, that is said.
+func TestFiltersDraw(t *testing.T) {
+	alone(t)
+	drawn, useless := "tokens are drawn, at temperature 1", "changes nothing at temperature 0"
+	tell := []string{"run", "--model", "tiny", "--seed", "3", "-n", "24", "--ignore-eos"}
+	answer := func(args ...string) outcome {
+		return command(t, "", append(append(tell, args...), "Tell me a story.")...)
+	}
+	greedy := answer().out
+	for _, c := range []struct {
+		filter, more []string
+		drawn        bool
+		said         string
+	}{
+		{[]string{"--top-p", "0.99"}, nil, true, "with --top-p " + drawn},
+		{[]string{"--top-k", "100"}, nil, true, "with --top-k " + drawn},
+		{[]string{"--min-p", "0.001"}, nil, true, "with --min-p " + drawn},
+		{[]string{"--top-p", "0.9"}, []string{"--temperature", "0"}, false, "--top-p " + useless},
+		{[]string{"--top-p", "1", "--min-p", "0", "--top-k", "0"}, nil, false, ""},
+		{[]string{"--top-k", "1"}, nil, false, ""},
+		{[]string{"--top-p", "0.99"}, []string{"--temperature", "1"}, true, ""},
+		{[]string{"--repetition-penalty", "1"}, nil, false, ""},
+	} {
+		want := greedy
+		if c.drawn {
+			want = answer(append(c.filter, "--temperature", "1")...).out
+		}
+		got := answer(append(c.filter, c.more...)...)
+		lines := strings.Count(got.problems, drawn) + strings.Count(got.problems, useless)
+		if got.code != 0 || got.out != want || (want == greedy) == c.drawn || !strings.Contains(got.problems, c.said) || (c.said != "") != (lines == 1) {
+			t.Errorf("%q: got %d %q, said %q; want %q and %q", append(c.filter, c.more...), got.code, got.out, got.problems, want, c.said)
+		}
+	}
+	hot := answer("--temperature", "1", "--top-p", "0.99").out
+	args := []string{"--model", "tiny", "--seed", "3", "-n", "24", "--ignore-eos"}
+	for said, lines := range map[string][]string{
+		"with /set top_p " + drawn:     {"/set top_p 0.99", "Tell me a story.", "/clear", "Tell me a story."},
+		"/set top_p " + useless:        {"/set top_p 0.9", "/set temperature 0", "Tell me a story.", "/clear", "Tell me a story."},
+		"tokens are drawn, at nothing": {"Tell me a story.", "/clear", "Tell me a story."},
+	} {
+		got := say(t, lines, args...)
+		want, times := greedy, 1
+		if strings.HasSuffix(said, drawn) {
+			want = hot
+		}
+		if strings.HasSuffix(said, "nothing") {
+			times = 0
+		}
+		if got.code != 0 || got.out != want+want || strings.Count(got.problems, said) != times {
+			t.Errorf("%q: got %d %q, said %q; want %q twice, and %q", lines, got.code, got.out, got.problems, want, said)
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/shammah/shammah-engine/engine"
 	"github.com/shammah/shammah-engine/internal/bootstrap"
 	"github.com/shammah/shammah-engine/internal/claude"
+	"github.com/shammah/shammah-engine/internal/config"
 	"github.com/shammah/shammah-engine/internal/hub"
 	"github.com/shammah/shammah-engine/internal/repl"
 	"github.com/shammah/shammah-engine/internal/router"
@@ -36,6 +37,8 @@ type talker struct {
 	machine   *bootstrap.Machine[*opened]
 	announced chan struct{} // closed when all was told about machine
 	dropped   int           // turns that did not fit at the last answer
+	drawing   string        // what is to be told about how tokens are chosen
+	drawn     string        // what was told of it last
 }
 
 // start begins to load a model and tells how it gets on.
@@ -224,6 +227,7 @@ func (t *talker) request(m *engine.Model, q repl.Question) (r engine.Request, dr
 		return r, 0, err
 	}
 	r.Sampling = q.Settings.Sampling(r.Sampling)
+	t.drawing = draw(m.Spec(), &r.Sampling, cmp.Or(filterSetting(q.Settings), filterFlag(t.c)), t.c.IsSet("temperature") || q.Settings.Temperature != nil)
 	if q.Settings.Seed != nil {
 		r.Sampling.Seed = *q.Settings.Seed
 	}
@@ -244,6 +248,19 @@ func (t *talker) request(m *engine.Model, q repl.Question) (r engine.Request, dr
 	return r, dropped, err
 }
 
+// filterSetting is filterFlag of what /set has set.
+func filterSetting(g config.Generation) string {
+	switch {
+	case g.TopK != nil:
+		return "/set top_k"
+	case g.TopP != nil:
+		return "/set top_p"
+	case g.MinP != nil:
+		return "/set min_p"
+	}
+	return ""
+}
+
 // note is what the reader should know before an answer: that Claude gives it, or that the model was not told all.
 func (t *talker) note(p router.Piece, dropped int) string {
 	defer func() { t.dropped = dropped }()
@@ -253,6 +270,9 @@ func (t *talker) note(p router.Piece, dropped int) string {
 	case p.Who == router.ByLocal && !t.plain && !t.raw && !t.hasTemplate():
 		t.plain = true
 		return p.Model + " has no chat template: what you write is continued as it is, and what was said before is not told"
+	case p.Who == router.ByLocal && t.drawing != t.drawn:
+		t.drawn = t.drawing
+		return t.drawing
 	case p.Who == router.ByLocal && dropped > t.dropped:
 		return fmt.Sprintf("the %d oldest messages do not fit the context any more and are left out", dropped)
 	}
