@@ -87,10 +87,11 @@ func loraTrainAction(c *cli.Context) error {
 	if err != nil {
 		return interrupted(err)
 	}
-	work, err := store.Work()
+	work, free, err := store.Work()
 	if err != nil {
 		return err
 	}
+	defer free()
 	defer os.RemoveAll(work)
 	folder, err := trainingBase(c, work)
 	if err != nil {

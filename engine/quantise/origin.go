@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/shammah/shammah-engine/internal/filesystem"
 )
 
 // Origin says where a quantised model came from; it lies beside it.
@@ -63,35 +63,12 @@ const unfinished = ".unfinished"
 // removed is how the name of a folder ends that is being removed.
 const removed = ".removed"
 
-// hold makes a folder to work in. It is locked until free is called, or the process ends in whatever way.
+// hold makes a folder to work in, which Sweep leaves alone until free is called or the process ends.
 func hold(parent, name string) (dir string, free func(), err error) {
-	dir = filepath.Join(parent, fmt.Sprintf(".%s.%d%s", name, os.Getpid(), unfinished))
-	for {
-		if err = os.Mkdir(dir, 0o777); err != nil {
-			return "", nil, err
-		}
-		f, err := os.Open(dir)
-		if errors.Is(err, fs.ErrNotExist) { // a Sweep came before the lock
-			continue
-		}
-		if err != nil {
-			return "", nil, errors.Join(err, os.RemoveAll(dir))
-		}
-		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil { // a Sweep may look at it just now
-			return "", nil, errors.Join(err, f.Close(), os.RemoveAll(dir))
-		}
-		if lies(f, dir) {
-			return dir, func() { _ = f.Close() }, nil
-		}
-		_ = f.Close()
-	}
-}
-
-// lies says whether an open folder is still the one at that path.
-func lies(f *os.File, dir string) bool {
-	opened, err := f.Stat()
-	there, thereErr := os.Stat(dir)
-	return err == nil && thereErr == nil && os.SameFile(opened, there)
+	return filesystem.Hold(func() (string, error) {
+		dir := filepath.Join(parent, fmt.Sprintf(".%s.%d%s", name, os.Getpid(), unfinished))
+		return dir, os.Mkdir(dir, 0o777)
+	})
 }
 
 // Sweep removes what a Write, or the removal of a model, left behind in a folder of models that was ended without a chance to clean up. What is being written stays. With
@@ -106,17 +83,15 @@ func Sweep(parent string, dry bool) (bytes int64, err error) {
 			continue
 		}
 		dir := filepath.Join(parent, entry.Name())
-		f, openErr := os.Open(dir)
-		if openErr != nil {
+		free, ok := filesystem.Seize(dir)
+		if !ok {
 			continue
 		}
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil && lies(f, dir) {
-			bytes += held(dir)
-			if !dry {
-				err = errors.Join(err, os.RemoveAll(dir))
-			}
+		bytes += held(dir)
+		if !dry {
+			err = errors.Join(err, os.RemoveAll(dir))
 		}
-		_ = f.Close()
+		free()
 	}
 	return bytes, err
 }

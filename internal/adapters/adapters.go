@@ -76,7 +76,6 @@ const (
 	onnxFile       = "adapter" + lora.OnnxSuffix
 	addingPrefix   = ".adding-"
 	removingPrefix = ".removing-"
-	staleAfter     = 7 * 24 * time.Hour // longer than anybody trains
 )
 
 var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*(?:\.[a-z0-9_-]+)*$`)
@@ -100,10 +99,11 @@ func (s Store) Add(ctx context.Context, name, path, base string, check func(*lor
 		return k, err
 	}
 	s.sweep()
-	made, err := s.Work()
+	made, free, err := s.Work()
 	if err != nil {
 		return k, err
 	}
+	defer free()
 	defer os.RemoveAll(made) // which has another name by then, if all went well
 	k = Kept{Name: name, Base: base, Added: time.Now().UTC().Truncate(time.Second)}
 	if k.Files, err = copyFiles(ctx, path, made); err != nil {
@@ -132,16 +132,20 @@ func (s Store) Add(ctx context.Context, name, path, base string, check func(*lor
 	return k, filesystem.SyncDir(s.dir)
 }
 
-// Work is a new folder in the store for what is made on the way to an adapter. Who asked for it removes it; what is left behind is swept.
-func (s Store) Work() (string, error) {
-	err := os.MkdirAll(s.dir, 0o700)
-	if err == nil {
-		var dir string
-		if dir, err = os.MkdirTemp(s.dir, addingPrefix); err == nil {
-			return dir, nil
-		}
+// Work is a new folder in the store for what is made on the way to an adapter. Who asked for it removes it, and then frees it; what a
+// process leaves behind that was killed is swept by the next one.
+func (s Store) Work() (dir string, free func(), err error) {
+	if dir, free, err = s.hold(addingPrefix); err != nil {
+		return "", nil, fmt.Errorf("adapters: make a folder to work in: %w", err)
 	}
-	return "", fmt.Errorf("adapters: make a folder to work in: %w", err)
+	return dir, free, nil
+}
+
+func (s Store) hold(prefix string) (dir string, free func(), err error) {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return "", nil, err
+	}
+	return filesystem.Hold(func() (string, error) { return os.MkdirTemp(s.dir, prefix) })
 }
 
 // Free says whether a name can be given to a new adapter.
@@ -229,12 +233,13 @@ func writeRecord(dir string, k Kept) error {
 func (s Store) sweep() {
 	entries, _ := os.ReadDir(s.dir)
 	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil || time.Since(info.ModTime()) < staleAfter {
+		if !strings.HasPrefix(e.Name(), addingPrefix) && !strings.HasPrefix(e.Name(), removingPrefix) {
 			continue
 		}
-		if strings.HasPrefix(e.Name(), addingPrefix) || strings.HasPrefix(e.Name(), removingPrefix) {
-			_ = os.RemoveAll(filepath.Join(s.dir, e.Name()))
+		dir := filepath.Join(s.dir, e.Name())
+		if free, ok := filesystem.Seize(dir); ok {
+			_ = os.RemoveAll(dir)
+			free()
 		}
 	}
 }
@@ -339,7 +344,8 @@ func (s Store) Remove(name string) error {
 	if err := CheckName(name); err != nil {
 		return err
 	}
-	hidden, err := os.MkdirTemp(s.dir, removingPrefix)
+	s.sweep()
+	hidden, free, err := s.hold(removingPrefix)
 	if err == nil {
 		err = os.Rename(filepath.Join(s.dir, name), filepath.Join(hidden, name))
 	}
@@ -348,6 +354,7 @@ func (s Store) Remove(name string) error {
 	}
 	if hidden != "" {
 		err = errors.Join(err, os.RemoveAll(hidden))
+		free()
 	}
 	if err != nil {
 		return fmt.Errorf("adapters: remove %s: %w", name, err)

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/shammah/shammah-engine/engine/lora"
 )
@@ -129,25 +128,30 @@ func TestAddAtOnce(t *testing.T) {
 	}
 }
 
+// What killed processes leave behind goes with the next command that writes; what is in the making stays.
 func TestLeftoversAreSwept(t *testing.T) {
 	s := In(t.TempDir())
-	old := time.Now().Add(-2 * staleAfter)
-	for _, name := range []string{addingPrefix + "old", removingPrefix + "old", addingPrefix + "young", "unlike"} {
-		dir := filepath.Join(s.Dir(), name)
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+	for _, name := range []string{addingPrefix + "left", removingPrefix + "left", "unlike"} {
+		if err := os.MkdirAll(filepath.Join(s.Dir(), name), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if !strings.HasSuffix(name, "young") {
-			if err := os.Chtimes(dir, old, old); err != nil {
-				t.Fatal(err)
-			}
-		}
+	}
+	work, free, err := s.Work()
+	if err != nil {
+		t.Fatal(err)
 	}
 	if _, err := s.Add(t.Context(), "new", peft, "base", right); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(names(t, s), " "); got != ".adding-young new unlike" {
-		t.Errorf("the folder holds %s", got)
+	if got, want := strings.Join(names(t, s), " "), filepath.Base(work)+" new unlike"; got != want {
+		t.Errorf("the folder holds %s, want %s", got, want)
+	}
+	free()
+	if err := s.Remove("new"); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(names(t, s), " "); got != "unlike" {
+		t.Errorf("the folder holds %s, want unlike", got)
 	}
 }
 

@@ -1,4 +1,5 @@
-// Package filesystem is what this program does with names on disk beyond package os: a ~ in front, and names that outlive a power failure.
+// Package filesystem is what this program does with names on disk beyond package os: a ~ in front, names that outlive a power failure, and
+// folders that are held while somebody works in them.
 package filesystem
 
 import (
