@@ -61,6 +61,9 @@ func runAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := checkFlags(c, c.Bool("raw")); err != nil {
+		return err
+	}
 	request, err := generationRequest(c)
 	if err != nil {
 		return err

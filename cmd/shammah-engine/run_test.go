@@ -312,3 +312,15 @@ func TestFiltersDraw(t *testing.T) {
 		}
 	}
 }
+
+// What is wrong with the command line is said before a model is loaded.
+func TestFlagsAreReadFirst(t *testing.T) {
+	alone(t)
+	for flag, value := range map[string]string{
+		"--temperature": "warm", "--top-p": "1.1", "--seed": "x", "--logit-bias": "a", "--provider-option": "x", "--overflow": "never",
+	} {
+		if got := command(t, "", "run", "--model", "tiny", flag, value, "hi"); got.code == 0 || got.out != "" || strings.Count(got.problems, "\n") != 1 || !strings.Contains(got.problems, value) {
+			t.Errorf("%s %s: got %d %q, said %q; want one line", flag, value, got.code, got.out, got.problems)
+		}
+	}
+}
