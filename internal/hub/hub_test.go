@@ -119,6 +119,9 @@ func TestEnvironment(t *testing.T) {
 			t.Errorf("Environment(%v).Cache = %q, want %q", test.vars, got, test.want)
 		}
 	}
+	if got := Environment(func(string) string { return "" }).Cache; !filepath.IsAbs(got) {
+		t.Errorf("without HOME the cache is %q, below whatever folder is the current one", got)
+	}
 }
 
 // Each alias is its own nearest name, and none is spelled like a path or a repository.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -22,9 +23,15 @@ type Env struct {
 	Own   string // imported models, each by its name; "" for none
 }
 
-// Environment reads the variables that Hugging Face's own programs read: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME.
+// Environment reads the variables that Hugging Face's own programs read: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME. As for them, the user's
+// folder is that of the system's list of users where HOME is not set.
 func Environment(getenv func(string) string) Env {
 	e := Env{Home: getenv("HOME")}
+	if e.Home == "" {
+		if u, err := user.Current(); err == nil {
+			e.Home = u.HomeDir
+		}
+	}
 	switch {
 	case getenv("HF_HUB_CACHE") != "":
 		e.Cache = filesystem.Expand(getenv("HF_HUB_CACHE"), e.Home)
