@@ -177,7 +177,7 @@ func (p *patient) selfTest(ctx context.Context, env *ort.Env, candidate provider
 	r, err := selftest.Run(ctx, env, candidate.Name, candidate.Providers())
 	err = candidate.Explain(err)
 	if err == nil && !r.Proved {
-		f := finding{candidate.Name, "takes nothing of the embedded model, which ran on " + r.Provider + ": not proved", note, "it is judged by what it takes of each model"}
+		f := finding{candidate.Name, "takes nothing of the embedded model, in int4 or float32, which ran on " + r.Provider + ": not proved", note, "it is judged by what it takes of each model"}
 		if must && candidate.Kind != provider.Plugin {
 			f.State = failed
 		}

@@ -3,6 +3,7 @@ package selftest
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -10,7 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shammah/shammah-engine/coreml"
 	"github.com/shammah/shammah-engine/engine"
+	"github.com/shammah/shammah-engine/engine/model"
+	"github.com/shammah/shammah-engine/engine/plain"
+	"github.com/shammah/shammah-engine/engine/tiny"
 	"github.com/shammah/shammah-engine/internal/ortest"
 	"github.com/shammah/shammah-engine/ort"
 )
@@ -25,11 +30,54 @@ func TestTheCPU(t *testing.T) {
 	}
 }
 
-// The CPU by name stands in for another provider: its answer and its logits are compared with the reference's.
+// The CPU by name stands in for a provider that takes nothing of int4: the plain form's answer and logits are compared with the reference's,
+// which are the same but for the order of sums.
 func TestAnotherProviderIsCompared(t *testing.T) {
 	r, err := Run(t.Context(), ortest.Env(t), "another", []ort.Provider{{Name: "CPU"}})
-	if err != nil || r.Proved || r.Error <= 0 || r.Error > 0.2 { // with 8-bit activations
-		t.Errorf("got %+v, %v; want it right, but for rounding, and not proved: that was the CPU", r, err)
+	if err != nil || !r.Plain || r.Proved || r.Error <= 0 || r.Error > 1e-4 {
+		t.Errorf("got %+v, %v; want the plain form right, but for rounding, and not proved: that was the CPU", r, err)
+	}
+	r.Proved = true
+	if want := "right on CPU with the embedded model in float32 and without a cache, loaded in "; !strings.HasPrefix(r.String(), want) {
+		t.Errorf("in words: %q, want it to begin with %q", r, want)
+	}
+}
+
+// What the self-test gives CoreML is a graph that it takes but for what prepares the token ids.
+func TestThePlainFormSuitsCoreML(t *testing.T) {
+	folder, err := plain.FS(tiny.FS(), contextTokens)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name        string
+		fsys        fs.FS
+		least, most float64
+	}{{"int4", tiny.FS(), 0, 0.1}, {"plain", folder, 1, 1}} {
+		f, err := model.Find(test.fsys, "", model.FindOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, tensors, err := f.ReadGraph()
+		if err != nil {
+			t.Fatal(err)
+		}
+		bytes := map[int]int64{}
+		for _, n := range model.WeightedNodes(m.Graph) {
+			bytes[n.Place] = n.Bytes
+		}
+		v := coreml.Takes(m.Graph, bytes)
+		if v.Share < test.least || v.Share > test.most {
+			t.Errorf("%s: %s; want %.0f to %.0f %%", test.name, v, test.least*100, test.most*100)
+		}
+		for _, r := range v.Reasons {
+			if test.name == "plain" && r.Nodes > 0 {
+				t.Errorf("plain: %s; want nothing that is refused", r)
+			}
+		}
+		if err := tensors.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
