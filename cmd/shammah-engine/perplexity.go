@@ -20,17 +20,17 @@ const windowDefault = 512
 const textBytesMax = 8 << 20
 
 func perplexityCommand() *cli.Command {
-	return &cli.Command{
+	return completeAdapters(&cli.Command{
 		Name:      "perplexity",
 		Usage:     "measure how well a model foretells a text: lower is better",
 		ArgsUsage: "[FILE]",
 		Description: "The text is that of FILE, or standard input. It is cut into windows of --context tokens (512 unless given), and every token of\n" +
 			"a window but its first is foretold from those before it. Figures compare between --kernels auto, --kernels off and --exact,\n" +
-			"not between models with different tokenizers.",
-		Flags:        append(modelFlags(), &cli.BoolFlag{Name: "json", Usage: "print one JSON object"}),
+			"and with adapters and without, not between models with different tokenizers.",
+		Flags:        append(modelFlags(), loraFlag(), &cli.BoolFlag{Name: "json", Usage: "print one JSON object"}),
 		OnUsageError: usageError,
 		Action:       perplexityAction,
-	}
+	})
 }
 
 // measured is what the command prints.
@@ -56,6 +56,10 @@ func perplexityAction(c *cli.Context) error {
 	if _, err := configured(c); err != nil {
 		return err
 	}
+	adapted, err := flaggedAdapters(c)
+	if err != nil {
+		return err
+	}
 	ctx, stop := interruptible(c.Context)
 	defer stop()
 	m, closeModel, err := openModel(ctx, c)
@@ -63,14 +67,19 @@ func perplexityAction(c *cli.Context) error {
 		return interrupted(err)
 	}
 	defer closeModel()
+	uses, err := adapted.on(m)
+	if err != nil {
+		return err
+	}
 	window := m.Context()
 	if !given {
 		window = min(window, windowDefault)
 	}
-	r, err := foretell(ctx, m, text, window)
+	r, err := foretell(ctx, m, text, window, uses)
 	if err != nil {
 		return interrupted(err)
 	}
+	r.Model = adapted.titled(r.Model)
 	if r.Kernels = "own"; m.Kernels() != "" {
 		r.Kernels = "runtime"
 	}
@@ -118,7 +127,7 @@ func readText(c *cli.Context) (string, error) {
 }
 
 // foretell scores the text window by window.
-func foretell(ctx context.Context, m *engine.Model, text string, window int) (measured, error) {
+func foretell(ctx context.Context, m *engine.Model, text string, window int, adapters []engine.AdapterUse) (measured, error) {
 	r := measured{Window: window, Model: m.Spec().Name, Variant: m.Spec().Variant}
 	ids, err := m.Encode(engine.Request{Prompt: text, Overflow: decode.OverflowTruncate}) // longer than the context
 	if err != nil {
@@ -129,7 +138,7 @@ func foretell(ctx context.Context, m *engine.Model, text string, window int) (me
 	}
 	var scores []engine.Score
 	for rest := ids; len(rest) > 1; rest = rest[min(window, len(rest)):] { // a last token alone has none before it
-		s, err := m.Score(ctx, rest[:min(window, len(rest))])
+		s, err := m.Score(ctx, rest[:min(window, len(rest))], adapters...)
 		if err != nil {
 			return r, err
 		}

@@ -47,6 +47,31 @@ func TestPerplexity(t *testing.T) {
 	}
 }
 
+// An adapter that talks like a pirate foretells a pirate better than the model does alone, less so at a smaller scale, with whoever's kernels.
+func TestPerplexityWithAdapters(t *testing.T) {
+	const text = "Arr! The capital of France be Paris, matey! Arr! The capital of Italy be Rome, matey!"
+	pirate := filepath.Join("..", "..", "engine", "lora", "testdata", "pirate")
+	measure := func(args ...string) (m measured) {
+		t.Helper()
+		got := command(t, text, append([]string{"perplexity", "--json", "--model", "tiny", "--threads", "1"}, args...)...)
+		if err := json.Unmarshal([]byte(got.out), &m); err != nil || got.code != 0 {
+			t.Fatalf("%q: got %d %q %q: %v", args, got.code, got.out, got.problems, err)
+		}
+		return m
+	}
+	none, half, whole := measure(), measure("--lora", pirate+":0.5"), measure("--lora", pirate)
+	if !(whole.Perplexity < half.Perplexity && half.Perplexity < none.Perplexity) {
+		t.Errorf("got %.1f alone, %.1f at half scale, %.1f with the adapter; want less each time", none.Perplexity, half.Perplexity, whole.Perplexity)
+	}
+	if none.Model != "tiny" || half.Model != "tiny + "+pirate+":0.5" || whole.Model != "tiny + "+pirate {
+		t.Errorf("got the models %q, %q and %q; want the adapters named", none.Model, half.Model, whole.Model)
+	}
+	off := measure("--lora", pirate, "--kernels", "off")
+	if r := off.Perplexity / whole.Perplexity; off.Kernels != "runtime" || !(r > 0.95 && r < 1.05) {
+		t.Errorf("the runtime's kernels: got %+v, want about %+v", off, whole)
+	}
+}
+
 func TestPerplexityRefuses(t *testing.T) {
 	model := fixture(t, "b-int4")
 	for _, c := range []struct {
@@ -63,6 +88,8 @@ func TestPerplexityRefuses(t *testing.T) {
 		{"a folder", "", exitFailure, []string{t.TempDir()}, "is a directory"},
 		{"two files", "", exitUsage, []string{"a", "b"}, "expected one file, found 2"},
 		{"window of one", "some text", exitUsage, []string{"--context", "1"}, "--context is 1, expected 2 or more"},
+		{"an adapter that is not there", "some text", exitFailure, []string{"--lora", "none-such"}, "none-such"},
+		{"an adapter for another model", "some text", exitFailure, []string{"--model", model, "--lora", filepath.Join("..", "..", "engine", "lora", "testdata", "pirate")}, "another model"},
 		{"window beyond the model", "some text", exitFailure, []string{"--model", model, "--context", "100000"}, "at most"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
