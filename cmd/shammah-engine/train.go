@@ -44,6 +44,7 @@ func loraTrainCommand() *cli.Command {
 			&cli.IntFlag{Name: "length", Usage: "leave out lines of more than `N` tokens", DefaultText: "1024"},
 			&cli.StringFlag{Name: "seed", Usage: "the same `SEED` gives the same adapter", DefaultText: "1"},
 			&cli.IntFlag{Name: "threads", Aliases: []string{"t"}, Usage: "`N` threads compute", DefaultText: "one for each core"},
+			&cli.BoolFlag{Name: "keep", Usage: "keep the adapter even where it foretells the answers worse than the model alone"},
 			&cli.StringFlag{Name: "python", Usage: "the `PROGRAM` to train with", EnvVars: []string{"SHAMMAH_PYTHON"}, DefaultText: "what --install made, or python3"},
 			&cli.BoolFlag{Name: "install", Usage: "install Python's packages first, if they are not there"},
 		},
@@ -106,6 +107,9 @@ func loraTrainAction(c *cli.Context) error {
 		if c.IsSet(flag) {
 			args = append(args, "--"+flag+"="+fmt.Sprint(c.Value(flag)))
 		}
+	}
+	if c.Bool("keep") {
+		args = append(args, "--keep")
 	}
 	b := newTrainBar(c.App.ErrWriter)
 	made, err := training.Job{Python: python, Scripts: scripts.FS, Work: work, Args: args}.Run(ctx, b.step, b.say)

@@ -177,12 +177,20 @@ func (j Job) Run(ctx context.Context, progress func(Progress), say func(line str
 	})()
 	var mu sync.Mutex
 	var last tail
+	held := "" // the line that came last: if the script fails now it is the reason, and part of the error
+	tell := func() {
+		if held != "" {
+			say(held)
+		}
+		held = ""
+	}
 	var reading sync.WaitGroup
 	reading.Go(func() {
 		for line := range lines(stderr) {
 			mu.Lock()
 			_, _ = last.Write([]byte(line + "\n"))
-			say(line)
+			tell()
+			held = line
 			mu.Unlock()
 		}
 	})
@@ -198,12 +206,17 @@ func (j Job) Run(ctx context.Context, progress func(Progress), say func(line str
 		}
 		if done = e.Done; done == "" && e.Steps > 0 {
 			mu.Lock()
+			tell()
 			progress(e.Progress)
 			mu.Unlock()
 		}
 	}
 	reading.Wait()
-	switch err := c.Wait(); {
+	err = c.Wait()
+	if err == nil || ctx.Err() != nil {
+		tell()
+	}
+	switch {
 	case err != nil:
 		return "", failure(ctx, "train", err, last.line())
 	case problem != nil:

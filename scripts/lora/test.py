@@ -52,6 +52,16 @@ class Training(unittest.TestCase):
         losses = [s["loss"] for s in self.said[:-1]]
         self.assertLess(sum(losses[-3:]), 0.8 * sum(losses[:3]), losses)
 
+    def test_worse_is_not_kept(self):
+        out = os.path.join(self.work.name, "worse")
+        args = ["--base", MODEL, "--data", self.data, "--out", out, "--steps", "3", "--rank", "4", "--rate", "0.9"]
+        done = script("train.py", *args)
+        said = done.stderr.splitlines()[-1]
+        self.assertEqual((done.returncode, os.path.exists(out)), (1, False))
+        self.assertRegex(said, r"^train: the loss is [\d.]+ with the adapter and [\d.]+ without, so it is not kept: .*--rate than 0.9 .*--keep$")
+        self.assertEqual(script("train.py", *args, "--keep").returncode, 0)
+        self.assertTrue(os.path.exists(out))
+
     def test_files(self):
         self.assertEqual(sorted(os.listdir(self.out)), ["adapter.onnx_adapter", "adapter_config.json", "adapter_model.safetensors"])
         self.assertEqual([n for n in os.listdir(self.work.name) if n.startswith(".")], [])

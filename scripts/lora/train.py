@@ -8,7 +8,7 @@ A line of the data is {"prompt", "answer"} or {"messages": [{"role", "content"},
 template of the base. The base is a Hugging Face checkpoint or an ONNX model folder, whose weights are turned into a checkpoint first.
 
 Progress is lines of JSON: {"step", "steps", "loss"} and at the end {"done": DIR}. DIR appears whole: adapter_config.json,
-adapter_model.safetensors and adapter.onnx_adapter. The same data, options, threads and machine give the same adapter.
+adapter_model.safetensors and adapter.onnx_adapter. An adapter with which the loss is higher than without is not kept. The same data, options, threads and machine give the same adapter.
 """
 import argparse
 import json
@@ -23,6 +23,7 @@ PASSES, STEPS_LEAST, STEPS_MOST = 3, 30, 1000  # of the data, and the bounds of 
 ALIKE = 16  # batches that are cut from one sorted run of lines
 WARM = 0.1  # part of the steps with a rising rate
 CLIP = 1.0
+JUDGED = 2  # batches whose loss is compared before and after
 
 
 def positive(kind, most=math.inf):
@@ -49,6 +50,7 @@ def arguments() -> argparse.Namespace:
     args.add_argument("--targets", default="all-linear", help="modules, as q_proj,v_proj (default: every linear one but the language head)")
     args.add_argument("--rate", type=positive(float), default=5e-4, help="learning rate (default 5e-4)")
     args.add_argument("--length", type=positive(int), default=1024, help="tokens of a line; longer ones are left out (default 1024)")
+    args.add_argument("--keep", action="store_true", help="keep the adapter even where it makes the loss higher")
     args.add_argument("--half", action="store_true", help="save in float16")
     args.add_argument("--seed", type=int, default=1)
     args.add_argument("--threads", type=positive(int, 1024), default=cores, help=f"default: the cores, {cores}")
@@ -118,10 +120,32 @@ def order(examples: list, batch: int, steps: int, seed: int):
         yield waiting.pop()
 
 
-def learn(model, examples: list, steps: int, a: argparse.Namespace) -> None:
-    """Descends. A token counts its line's weight over the mean weight of all, so that a heavy line is heavy in a batch of its own, too."""
-    import torch
+def loss_of(model, chosen: list, mean: float):
+    """A token counts its line's weight over the mean weight of all, so that a heavy line is heavy in a batch of its own, too."""
     import torch.nn.functional as F
+
+    ids, mask, weights = batch_of(chosen)
+    logits = model(input_ids=ids, attention_mask=mask).logits
+    losses = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none")
+    counts = weights[:, 1:].flatten()
+    return (losses * counts).sum() / (mean * (counts > 0).sum())
+
+
+def judge(model, examples: list, a: argparse.Namespace) -> float:
+    """The mean loss of a few batches, the same whenever it is asked."""
+    import torch
+
+    model.eval()
+    mean = sum(e.weight for e in examples) / len(examples)
+    picked = random.Random(a.seed).sample(examples, min(len(examples), JUDGED * a.batch))
+    with torch.no_grad():
+        losses = [loss_of(model, picked[i:i + a.batch], mean).item() for i in range(0, len(picked), a.batch)]
+    return sum(losses) / len(losses)
+
+
+def learn(model, examples: list, steps: int, a: argparse.Namespace) -> None:
+    """Descends."""
+    import torch
 
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=a.rate, weight_decay=0.0)
@@ -131,11 +155,7 @@ def learn(model, examples: list, steps: int, a: argparse.Namespace) -> None:
     for step, chosen in enumerate(order(examples, a.batch, steps, a.seed)):
         for group in optimiser.param_groups:
             group["lr"] = a.rate * min((step + 1) / warm, (steps - step) / max(1, steps - warm))
-        ids, mask, weights = batch_of(chosen)
-        logits = model(input_ids=ids, attention_mask=mask).logits
-        losses = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none")
-        counts = weights[:, 1:].flatten()
-        loss = (losses * counts).sum() / (mean * (counts > 0).sum())
+        loss = loss_of(model, chosen, mean)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(parameters, CLIP)
         if not torch.isfinite(norm) or not torch.isfinite(loss):
@@ -169,7 +189,13 @@ def main() -> None:
     count = sum(p.numel() for p in model.parameters() if p.requires_grad)
     tokens = sum(sum(e.learned) for e in examples)
     print(f"train: {len(examples)} lines with {tokens} tokens of answers; {count} numbers learn in {steps} steps", file=sys.stderr)
+    before = judge(model, examples, a)
     learn(model, examples, steps, a)
+    after = judge(model, examples, a)
+    if not after <= before and not a.keep:  # NaN, too
+        raise cli.Failure(f"the loss is {after:.3f} with the adapter and {before:.3f} without, so it is not kept: "
+                          f"train with a lower --rate than {a.rate:g} or more --steps than {steps}, or keep it anyway with --keep")
+    print(f"train: loss {before:.3f} without the adapter, {after:.3f} with it", file=sys.stderr)
     with cli.folder(a.out) as made:
         adapter.save(model, a.base, made, a.half)
     print(json.dumps(dict(done=a.out)), flush=True)
