@@ -31,8 +31,13 @@ func (p *Plan) adapt() {
 		if kind != onnx.Float32 && kind != onnx.Float16 {
 			continue
 		}
-		last := i
-		if next, at := d.onlyReader(n.Outputs[0]); next != nil && next.Op == "Add" && next.Domain == "" && len(next.Outputs) == 1 &&
+		x, last := n.Inputs[0], i
+		if ofIntegers(n) {
+			if x, last = d.dynamic(n, i); last < 0 {
+				continue
+			}
+		}
+		if next, at := d.onlyReader(g.Nodes[last].Outputs[0]); next != nil && next.Op == "Add" && next.Domain == "" && len(next.Outputs) == 1 &&
 			slices.ContainsFunc(next.Inputs, func(in string) bool { return d.row(in, outputs) }) {
 			last = at
 		}
@@ -40,7 +45,7 @@ func (p *Plan) adapt() {
 		if target < 0 {
 			continue
 		}
-		behind[last] = lora(n.Inputs[0], &g.Nodes[last], target, kind)
+		behind[last] = lora(x, &g.Nodes[last], target, kind)
 	}
 	var nodes []onnx.Node
 	for i := range g.Nodes {
@@ -77,6 +82,10 @@ func (d *deriver) product(n *onnx.Node) (weights string, inputs, outputs int, ki
 			kind = s.Type
 		}
 		inputs, outputs = integer(n, "K", 0), integer(n, "N", 0)
+	case ofIntegers(n):
+		if w := d.initializer(weights); w != nil && len(w.Dims) == 2 && w.Dims[0] <= sizeMax && w.Dims[1] <= sizeMax {
+			inputs, outputs, kind = int(w.Dims[0]), int(w.Dims[1]), onnx.Float32
+		}
 	case n.Op == "MatMul" && n.Domain == "", n.Op == "Gemm" && n.Domain == "" && integer(n, "transA", 0) == 0:
 		w, turned := d.initializer(weights), integer(n, "transB", 0) == 1
 		if t, _ := d.made(weights); t != nil && t.Op == "Transpose" && len(t.Inputs) == 1 {
@@ -99,6 +108,36 @@ func (d *deriver) product(n *onnx.Node) (weights string, inputs, outputs int, ki
 		kind = onnx.Undefined
 	}
 	return weights, inputs, outputs, kind
+}
+
+// ofIntegers says whether a node is a product of 8-bit integers, whose activations are quantised at each run.
+func ofIntegers(n *onnx.Node) bool {
+	return n.Op == "MatMulInteger" && n.Domain == "" || (n.Op == "MatMulIntegerToFloat" || n.Op == "DynamicQuantizeMatMul") && n.Domain == "com.microsoft"
+}
+
+// dynamic finds what goes into a product of integers before it is quantised, and the node that makes its float32: the product itself where an
+// exporter fused them, else Cast and Mul behind it. last is -1 where it is another pattern.
+func (d *deriver) dynamic(n *onnx.Node, i int) (x string, last int) {
+	x = n.Inputs[0]
+	if n.Op != "DynamicQuantizeMatMul" {
+		q, _ := d.made(x)
+		if q == nil || q.Op != "DynamicQuantizeLinear" || q.Domain != "" || len(q.Inputs) != 1 || q.Outputs[0] != x {
+			return "", -1
+		}
+		x = q.Inputs[0]
+	}
+	if n.Op != "MatMulInteger" {
+		return x, i
+	}
+	cast, _ := d.onlyReader(n.Outputs[0])
+	if cast == nil || cast.Op != "Cast" || cast.Domain != "" || len(cast.Outputs) != 1 || integer(cast, "to", 0) != int(onnx.Float32) {
+		return "", -1
+	}
+	scaled, at := d.onlyReader(cast.Outputs[0])
+	if scaled == nil || scaled.Op != "Mul" || scaled.Domain != "" || len(scaled.Outputs) != 1 || scaled.Outputs[0] == "" {
+		return "", -1
+	}
+	return x, at
 }
 
 // row says whether a tensor is a constant row of n values.
