@@ -318,12 +318,16 @@ func (r *runner) adapt(rows ...adapted) error {
 	return r.Keep(0)
 }
 
-// planAdapters makes places for adapters in a graph that the runtime computes, if they are wished for.
+// planAdapters makes places for adapters in a graph that the runtime computes, if they are wished for, or if the graph was exported with inputs for
+// one, which are taken out of it.
 func (m *Model) planAdapters(files model.Files, o Options) error {
-	if !o.Adapters || m.packed != nil {
+	if !o.Adapters && len(m.spec.LoRA) == 0 || m.packed != nil {
 		return nil
 	}
 	if kind := wanted(o.Providers); kind != "" && kind != "cpu" {
+		if !o.Adapters {
+			return fmt.Errorf("engine: open %s: its graph has inputs for an adapter (%.80q), which are taken out of it on the CPU alone for now; leave out the provider %s", m.spec.Name, m.spec.LoRA[0], o.Providers[0].Name)
+		}
 		return fmt.Errorf("engine: open %s: adapters are computed on the CPU alone for now; leave out either them or the provider %s", m.spec.Name, o.Providers[0].Name)
 	}
 	graph, tensors, err := files.ReadGraph()

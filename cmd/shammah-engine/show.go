@@ -257,6 +257,9 @@ func (d description) lines(line func(cells ...string)) {
 	in, out := d.tensors()
 	several("inputs", in)
 	several("outputs", out)
+	if n := len(d.LoRA) / 2; n > 0 {
+		line("adapters", fmt.Sprintf("it was exported with inputs for those of %d modules; they are taken out, and adapters go in as in any other graph (lora add)", n))
+	}
 	line("template", d.template())
 	line("ends of text", d.ends())
 	line("sampling", orDash(strings.Join(d.sampling(), ", ")))

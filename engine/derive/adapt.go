@@ -12,6 +12,9 @@ func Adapt(m *onnx.Model) (*Plan, error) {
 	if len(m.Functions) > 0 {
 		return nil, errors.New("derive: the graph has functions of its own, and so no place for adapters")
 	}
+	if err := unbranch(m.Graph); err != nil {
+		return nil, err
+	}
 	p := &Plan{Model: m}
 	p.adapt()
 	m.Opsets = append(m.Opsets, onnx.Opset{Domain: Domain, Version: 1})
@@ -31,21 +34,15 @@ func (p *Plan) adapt() {
 		if kind != onnx.Float32 && kind != onnx.Float16 {
 			continue
 		}
-		x, last := n.Inputs[0], i
-		if ofIntegers(n) {
-			if x, last = d.dynamic(n, i); last < 0 {
-				continue
-			}
-		}
-		if next, at := d.onlyReader(g.Nodes[last].Outputs[0]); next != nil && next.Op == "Add" && next.Domain == "" && len(next.Outputs) == 1 &&
-			slices.ContainsFunc(next.Inputs, func(in string) bool { return d.row(in, outputs) }) {
-			last = at
+		x, last := d.end(n, i, outputs)
+		if last < 0 {
+			continue
 		}
 		target := p.addTarget(n, weights, inputs, outputs, false)
 		if target < 0 {
 			continue
 		}
-		behind[last] = lora(x, &g.Nodes[last], target, kind)
+		behind[last] = addition(x, &g.Nodes[last], target, kind)
 	}
 	var nodes []onnx.Node
 	for i := range g.Nodes {
@@ -54,8 +51,24 @@ func (p *Plan) adapt() {
 	g.Nodes = nodes
 }
 
-// lora renames what a node makes and is the nodes that give the name back, in float32 between casts where that is another type.
-func lora(x string, n *onnx.Node, target int, kind onnx.DataType) []onnx.Node {
+// end is what goes into a product, and the node that makes what it gives in the end: the product, what scales it, or the addition of a bias. It is -1 where a product
+// of integers is followed by something else.
+func (d *deriver) end(n *onnx.Node, i, outputs int) (x string, last int) {
+	x, last = n.Inputs[0], i
+	if ofIntegers(n) {
+		if x, last = d.dynamic(n, i); last < 0 {
+			return "", -1
+		}
+	}
+	if next, at := d.onlyReader(d.graph.Nodes[last].Outputs[0]); next != nil && next.Op == "Add" && next.Domain == "" && len(next.Outputs) == 1 &&
+		slices.ContainsFunc(next.Inputs, func(in string) bool { return d.row(in, outputs) }) {
+		last = at
+	}
+	return x, last
+}
+
+// addition renames what a node makes and is the nodes that give the name back, in float32 between casts where that is another type.
+func addition(x string, n *onnx.Node, target int, kind onnx.DataType) []onnx.Node {
 	y := n.Outputs[0]
 	n.Outputs, n.Span = []string{y + ".base"}, onnx.Span{}
 	node := onnx.Node{Name: y + ".lora", Op: "Lora", Domain: Domain, Inputs: []string{x, y + ".base"}, Outputs: []string{y},

@@ -79,6 +79,9 @@ func Derive(m *onnx.Model, spec *model.Spec, o Options) (*Plan, error) {
 	if len(m.Functions) > 0 {
 		return nil, fmt.Errorf("derive: the graph has functions of its own: %w", ErrNothing)
 	}
+	if err := unbranch(m.Graph); err != nil {
+		return nil, err
+	}
 	d := &deriver{half: o.HalfCache, plan: &Plan{Model: m}, graph: m.Graph, spec: spec, before: map[int][]onnx.Node{}, matrices: map[string]int{}, floats: map[string]int{}, linears: map[string]*linear{}}
 	d.index()
 	d.findLinears()

@@ -154,7 +154,7 @@ func canonical(name string) string {
 			}
 		}
 	}
-	return strings.ReplaceAll(name, ".self_attn.", ".attn.")
+	return strings.ReplaceAll(strings.TrimSuffix(name, ".base_layer"), ".self_attn.", ".attn.") // PEFT calls a module so that it put its own around
 }
 
 // moduleOf is the module that a product of constant weights computes, by the node's name or that of its weights; "" if neither says.

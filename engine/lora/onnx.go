@@ -149,6 +149,13 @@ func onnxName(name string) (module string, half byte, err error) {
 	return checkModule(name, onnxLayer.ReplaceAllString(module, "${1}${2}.self_attn."), m[2][0])
 }
 
+// Input says which half, 'A' or 'B', of which module an input of a graph is that was exported for adapters: the name of a parameter of an
+// .onnx_adapter.
+func Input(name string) (module string, half byte, ok bool) {
+	module, half, err := onnxName(name)
+	return module, half, err == nil
+}
+
 // buffer reads a flatbuffer in place. Every offset in it is checked against the file's size.
 type buffer struct {
 	f    io.ReaderAt

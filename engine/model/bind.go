@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/shammah/shammah-engine/engine/lora"
 	"github.com/shammah/shammah-engine/internal/jsonobject"
 )
 
@@ -70,7 +71,9 @@ func (l *loader) bind() error {
 		}
 	}
 	for _, t := range l.sig.Inputs {
-		if !slices.Contains(known, t.Name) {
+		if _, _, ok := lora.Input(t.Name); ok && isFloat(t.Type) && len(t.Shape) == 2 {
+			s.LoRA = append(s.LoRA, t.Name)
+		} else if !slices.Contains(known, t.Name) {
 			return l.broken("input "+jsonobject.Shorten(t.Name), "ids, mask, positions and cache only", "an input whose meaning is not known")
 		}
 	}

@@ -114,6 +114,9 @@ type Spec struct {
 
 	NumLogitsShape []int64 // of NumLogits: () or (1)
 
+	// LoRA names inputs for the matrices of one adapter, with which the graph was exported. The engine takes them out of it.
+	LoRA []string
+
 	// Past and Present name each layer's cache as (batch, kv_heads, length, head_dim), or (2, batch, kv_heads, length,
 	// head_dim) when Combined. They are empty for a graph without a cache.
 	Past, Present []KVNames
