@@ -47,12 +47,16 @@ func (m *Model) openOn(d ort.Device, rows int) (*kv.Cache, error) {
 	return kv.OpenOn(m.env, m.session, d, plan, element, m.transfer.copy)
 }
 
-// cleared is an error of a request, after whose numeric fault the cache holds no trace of it.
+// cleared is an error of a request, after whose numeric fault the model holds no trace of it: no tokens, and in the cache no numbers of theirs.
 func (m *Model) cleared(err error) error {
-	if m.cache == nil || !errors.Is(err, sample.ErrNumeric) {
+	if !errors.Is(err, sample.ErrNumeric) {
 		return err
 	}
-	if failed := m.cache.Clear(); failed != nil {
+	failed := m.runner.Keep(0)
+	if m.cache != nil {
+		failed = errors.Join(failed, m.cache.Clear())
+	}
+	if failed != nil {
 		return fmt.Errorf("%w; %w", err, failed)
 	}
 	return err

@@ -66,6 +66,18 @@ func TestNaNEndsTheRequestAndLeavesTheModel(t *testing.T) {
 	}
 }
 
+// checkCleared expects zeros alone in a cache on a device: what lies beyond the tokens must be numbers there.
+func checkCleared(t *testing.T, m *Model) {
+	t.Helper()
+	if m.cache.Device() == "" {
+		return
+	}
+	var all bytes.Buffer
+	if err := m.cache.WriteTokens(&all, m.context); err != nil || slices.ContainsFunc(all.Bytes(), func(b byte) bool { return b != 0 }) {
+		t.Errorf("the cache is not cleared (%v)", err)
+	}
+}
+
 // failsAndGoesOn has a model fail twice, and answer after it as if nothing had been.
 func failsAndGoesOn(t *testing.T, m *Model) {
 	t.Helper()
@@ -76,16 +88,28 @@ func failsAndGoesOn(t *testing.T, m *Model) {
 		if !errors.Is(err, sample.ErrNumeric) || stats.Finish != decode.FinishError || !slices.Equal(ids, want[:len(ids)]) || len(ids) < 10 {
 			t.Errorf("got %v, %+v, %v; want the first tokens of %v, then ErrNumeric", ids, stats, err, want)
 		}
-		if m.cache.Device() != "" { // what lies beyond the tokens must be numbers there
-			var all bytes.Buffer
-			if err := m.cache.WriteTokens(&all, m.context); err != nil || slices.ContainsFunc(all.Bytes(), func(b byte) bool { return b != 0 }) {
-				t.Errorf("the cache is not cleared (%v)", err)
-			}
-		}
+		checkCleared(t, m)
 		ids, _, err = result(t.Context(), m, Request{Tokens: g.Prompts[1], MaxTokens: 10, IgnoreEnd: true})
 		if err != nil || !slices.Equal(ids, want[:10]) {
 			t.Errorf("after the fault: got %v, %v; want %v", ids, err, want[:10])
 		}
+	}
+	if _, err := m.Score(t.Context(), make([]int32, 30)); !errors.Is(err, sample.ErrNumeric) || len(m.runner.Held()) > 0 {
+		t.Errorf("scored: %v, and %d tokens are held", err, len(m.runner.Held()))
+	}
+	checkCleared(t, m)
+}
+
+// A request that was cancelled just before its fault was seen leaves no tokens behind without their keys and values.
+func TestClearedCacheHoldsNoTokens(t *testing.T) {
+	m := openFixture(t, "b-fp32", Options{Kernels: KernelsOff, device: cpuDevice})
+	q := Request{Tokens: []int32{9, 8, 7, 6, 5, 4, 3}, MaxTokens: 12, IgnoreEnd: true}
+	want := tokens(t, m, q)
+	if err := m.cleared(sample.ErrNumeric); !errors.Is(err, sample.ErrNumeric) {
+		t.Errorf("the fault became %v", err)
+	}
+	if got := tokens(t, m, q); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 

@@ -185,15 +185,14 @@ func (m *Model) restore(r io.Reader, set adapted) (int, error) {
 	if err := errors.Join(m.runner.adapt(set), m.runner.Keep(0)); err != nil {
 		return 0, err
 	}
-	if err := m.cache.ReadTokens(all, len(ids)); err != nil {
-		return 0, err
+	if err = m.cache.ReadTokens(all, len(ids)); err == nil {
+		want, got := sum.Sum(nil), make([]byte, sha256.Size)
+		if _, err = io.ReadFull(r, got); err == nil && !bytes.Equal(got, want) {
+			err = errors.New("it is damaged: its checksum is another one")
+		}
 	}
-	want, got := sum.Sum(nil), make([]byte, sha256.Size)
-	if _, err = io.ReadFull(r, got); err == nil && !bytes.Equal(got, want) {
-		err = errors.New("it is damaged: its checksum is another one")
-	}
-	if err != nil {
-		return 0, errors.Join(err, m.cache.Keep(0))
+	if err != nil { // what was read of it may be no numbers
+		return 0, errors.Join(err, m.cache.Keep(0), m.cache.Clear())
 	}
 	m.runner.adopt(ids)
 	return len(ids), nil

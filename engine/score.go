@@ -53,7 +53,7 @@ func (m *Model) Score(ctx context.Context, ids []int32, adapters ...AdapterUse) 
 		for _, row := range rows {
 			s, err := score(row, ids[len(scores)+1])
 			if err != nil {
-				return nil, fmt.Errorf("engine: score token %d: %w", len(scores)+1, err)
+				return nil, m.cleared(fmt.Errorf("engine: score token %d: %w", len(scores)+1, err))
 			}
 			scores = append(scores, s)
 		}

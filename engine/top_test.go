@@ -3,6 +3,8 @@ package engine
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"math"
 	"path/filepath"
@@ -215,8 +217,13 @@ func TestSavedCacheOfADevice(t *testing.T) {
 			t.Errorf("restored on %q: got %v (%d tokens reused), %v; want %v", m.cache.Device(), got, stats.Reused, err, want)
 		}
 	}
-	if _, err := device.Restore(context.Background(), bytes.NewReader(b.Bytes()[:b.Len()-40])); err == nil {
-		t.Error("a file that was cut short was taken up")
+	damaged := bytes.Clone(b.Bytes())
+	binary.LittleEndian.PutUint32(damaged[len(damaged)-sha256.Size-4:], math.Float32bits(float32(math.NaN())))
+	for _, bad := range [][]byte{b.Bytes()[:b.Len()-40], damaged} {
+		if _, err := device.Restore(context.Background(), bytes.NewReader(bad)); err == nil {
+			t.Error("a file that is damaged was taken up")
+		}
+		checkCleared(t, device)
 	}
 	if got, _, err := result(context.Background(), device, q); err != nil || !slices.Equal(got, want) {
 		t.Errorf("after a restore that failed: got %v, %v; want %v", got, err, want)
