@@ -31,37 +31,38 @@ const contextLeast = 512
 // fitContext halves a context that nobody asked for until it fits into the memory available, and notes it.
 func (m *Model) fitContext(o Options, available int64) error {
 	wished := m.context
-	first := m.checkMemory(o, available)
-	err := first
+	short, first := m.checkMemory(o, available)
+	memory, err := short, first
 	for errors.Is(err, ErrMemory) && o.Context == 0 && m.context/2 >= contextLeast {
+		memory = short
 		m.context /= 2
-		err = m.checkMemory(o, available)
+		short, err = m.checkMemory(o, available)
 	}
 	if err != nil {
 		m.context = wished
 		return first
 	}
 	if m.context < wished {
-		m.notes = append(m.notes, fmt.Sprintf("a context of %d tokens, not the usual %d, so that the model fits into the %s of memory available", m.context, wished, humanize.IBytes(uint64(available))))
+		m.notes = append(m.notes, fmt.Sprintf("a context of %d tokens, not the usual %d, so that the model fits into the %s", m.context, wished, memory))
 	}
 	return nil
 }
 
-// checkMemory refuses a model that needs more memory than is available: the numbers say what, and what to do.
-func (m *Model) checkMemory(o Options, available int64) error {
+// checkMemory refuses a model that needs more memory than is available: the numbers say what, and what to do. It names the memory that is short.
+func (m *Model) checkMemory(o Options, available int64) (short string, err error) {
 	e, err := m.spec.MemoryEstimate(model.Use{Context: m.context, Text: !o.NoText, Exact: m.exact, Device: m.device.Name != ""})
 	if err != nil {
-		return err
+		return "", err
 	}
 	size := func(n int64) string { return humanize.IBytes(uint64(n)) }
 	if limit := deviceLimit(o.Providers); e.Device > limit && !o.Force {
-		return fmt.Errorf("engine: open %s: %w: it needs about %s of the memory of %s with a context of %d tokens, of which it may have %s; allow more, choose a smaller model, variant or context, or try it with --force",
+		return fmt.Sprintf("%s of the memory of %s that it may have", size(limit), m.device.Name), fmt.Errorf("engine: open %s: %w: it needs about %s of the memory of %s with a context of %d tokens, of which it may have %s; allow more, choose a smaller model, variant or context, or try it with --force",
 			m.spec.Name, ErrMemory, size(e.Device), m.device.Name, m.context, size(limit))
 	}
 	if e.Total() <= available {
-		return nil
+		return "", nil
 	}
-	return fmt.Errorf("engine: open %s: %w: it needs about %s (weights %s, packed for the processor %s, cache for %d tokens %s, logits and values %s, the rest %s), %s are available; choose a smaller model, variant or context, or try it with --force",
+	return size(available) + " of memory available", fmt.Errorf("engine: open %s: %w: it needs about %s (weights %s, packed for the processor %s, cache for %d tokens %s, logits and values %s, the rest %s), %s are available; choose a smaller model, variant or context, or try it with --force",
 		m.spec.Name, ErrMemory, size(e.Total()), size(e.Weights), size(e.Prepack), m.context, size(e.KV), size(e.Logits+e.Scratch),
 		size(e.Total()-e.Weights-e.Prepack-e.KV-e.Logits-e.Scratch), size(available))
 }

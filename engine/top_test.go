@@ -9,10 +9,12 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/shammah/shammah-engine/engine/chat"
+	"github.com/shammah/shammah-engine/engine/model"
 	"github.com/shammah/shammah-engine/engine/sample"
 	"github.com/shammah/shammah-engine/engine/tiny"
 	"github.com/shammah/shammah-engine/internal/ortest"
@@ -343,5 +345,16 @@ func TestLimitOfADevice(t *testing.T) {
 	_, device := openTwice(t, "b-fp32")
 	if bytes, err := device.DeviceBytes(); err != nil || bytes == 0 {
 		t.Errorf("%d bytes of the device, %v", bytes, err)
+	}
+	half, err := device.spec.MemoryEstimate(model.Use{Context: 2048, Text: true, Device: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	device.context = 4096
+	if err := device.fitContext(limited(strconv.FormatInt(half.Device, 10)), math.MaxInt64); err != nil || device.context != 2048 {
+		t.Errorf("a context of %d, %v; want 2048", device.context, err)
+	}
+	if want := "of the memory of Cpu that it may have"; !strings.HasSuffix(strings.Join(device.notes, ""), want) {
+		t.Errorf("the notes are %q, want one that ends with %q", device.notes, want)
 	}
 }
