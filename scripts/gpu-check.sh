@@ -69,14 +69,14 @@ for model in tiny "$@"; do
   say answers "32 tokens of both: $same"
   [ "$model" = tiny ] && [ "$same" != ok ] && failures=$((failures + 1))
 
-  # Tokens chosen on the GPU: a penalty that changes nothing makes every step copy its whole row of logits, as all did before.
-  for how in 1 1.0000001; do
-    "$program" run -m "$model" --provider "$provider" --temperature 0 --repetition-penalty "$how" --speculate off --ignore-eos -n 128 --json "Tell me a story." > "$work/rows.$how" 2> "$work/log" || verdict wrong "choice" "$(tail -1 "$work/log")"
+  # Tokens chosen on the GPU: a penalty too small to change a logit makes every step copy its whole row of logits, as all did before.
+  for how in 0 1e-30; do
+    "$program" run -m "$model" --provider "$provider" --temperature 0 --repetition-penalty 1 --presence-penalty "$how" --speculate off --ignore-eos -n 128 --json "Tell me a story." > "$work/rows.$how" 2> "$work/log" || verdict wrong "choice" "$(tail -1 "$work/log")"
   done
-  if [ -s "$work/rows.1" ] && [ -s "$work/rows.1.0000001" ]; then
+  if [ -s "$work/rows.0" ] && [ -s "$work/rows.1e-30" ]; then
     same=wrong
-    [ "$(field "$work/rows.1" text)" = "$(field "$work/rows.1.0000001" text)" ] && same=ok
-    verdict $same choice "128 tokens chosen where the logits are, and from whole rows; $(field "$work/rows.1" decode_tokens_per_second) and $(field "$work/rows.1.0000001" decode_tokens_per_second) tokens/s"
+    [ "$(field "$work/rows.0" text)" = "$(field "$work/rows.1e-30" text)" ] && same=ok
+    verdict $same choice "128 tokens chosen where the logits are, and from whole rows; $(field "$work/rows.0" decode_tokens_per_second) and $(field "$work/rows.1e-30" decode_tokens_per_second) tokens/s"
   fi
   for how in "--temperature 0.7 --top-k 40 --top-p 1" "--temperature 0.7 --top-k 0 --top-p 0.9"; do
     for where in cpu "$provider"; do # shellcheck disable=SC2086
