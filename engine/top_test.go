@@ -287,6 +287,52 @@ func TestBatchOnADevice(t *testing.T) {
 	}
 }
 
+// A batch for whose cache the device has no room goes on beside it. Whether it ends, is cancelled or is left, nothing stays open.
+func TestBatchThatADeviceHasNoRoomFor(t *testing.T) {
+	ortest.Env(t)
+	before := ort.Live()
+	plain, device := openTwice(t, "b-fp32")
+	q := Request{Tokens: []int32{5, 6, 7}, MaxTokens: 12, IgnoreEnd: true, TokensOnly: true}
+	want := tokens(t, plain, q)
+	for _, room := range []bool{true, false} {
+		if !room { // a provider that there is not: nothing can be copied
+			if err := device.transfer.Close(); err != nil {
+				t.Fatal(err)
+			}
+			device.transfer = newTransfer(device.env, []ort.Provider{{Name: "NoneExecutionProvider"}})
+		}
+		for most := range len(want) + 1 {
+			ctx, cancel := context.WithCancel(context.Background())
+			var got []int32
+			for token, err := range device.GenerateBatch(ctx, []Request{q, q}) {
+				if err != nil && ctx.Err() == nil {
+					t.Fatal(err)
+				}
+				if token.Row == 1 && token.ID >= 0 {
+					got = append(got, token.ID)
+				}
+				if len(got) >= most && most < len(want) {
+					if cancel(); most%2 == 0 {
+						break
+					}
+				}
+			}
+			cancel()
+			if len(got) < most || !slices.Equal(got, want[:len(got)]) {
+				t.Errorf("room %v, cancelled after %d tokens: got %v, want %v", room, most, got, want)
+			}
+		}
+	}
+	for _, m := range []*Model{plain, device} {
+		if err := m.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after := ort.Live(); after != before {
+		t.Errorf("live handles before %+v, after %+v", before, after)
+	}
+}
+
 // Memory of a device that was used before comes zeroed: what lies beyond the tokens of a cache must be a number.
 func TestCacheOnADeviceIsZeroed(t *testing.T) {
 	_, m := openTwice(t, "b-fp32")
