@@ -46,6 +46,10 @@ func benchProcess(t *testing.T, checks string, args ...string) bench.Report {
 	return r
 }
 
+// codeBytes is how much more or less of the program's file may be resident: around a page that is touched Linux maps what its cache holds
+// in one piece, which depends on how the file came there. A file just written had 35 MB resident, the same one after a copy 31.
+const codeBytes = 4 << 20
+
 // What is foreseen is what a process takes at most, within 10 %: whoever computes, with text and without, for short and long sequences.
 // SHAMMAH_MODELS names a folder with more models to try.
 func TestEstimateIsThePeak(t *testing.T) {
@@ -86,8 +90,9 @@ func TestEstimateIsThePeak(t *testing.T) {
 		} {
 			report := benchProcess(t, checks, append(c.args, "--model", m)...)
 			for _, r := range report.Results {
-				if ratio := float64(r.PeakMemory) / float64(r.Estimate); ratio < 0.9 || ratio > 1.1 {
-					t.Errorf("%s, %s, %s: a peak of %d MiB, %d were foreseen: %.3f, want 0.9 to 1.1", filepath.Base(m), c.name, r.Test, r.PeakMemory>>20, r.Estimate>>20, ratio)
+				ratio := float64(r.PeakMemory) / float64(r.Estimate)
+				if off := max(r.PeakMemory, r.Estimate) - min(r.PeakMemory, r.Estimate); off > r.Estimate/10+codeBytes {
+					t.Errorf("%s, %s, %s: a peak of %d MiB, %d were foreseen: %.3f, want 0.9 to 1.1 but for the program's file", filepath.Base(m), c.name, r.Test, r.PeakMemory>>20, r.Estimate>>20, ratio)
 				} else {
 					t.Logf("%s, %s, %s: a peak of %d MiB of %d: %.3f", filepath.Base(m), c.name, r.Test, r.PeakMemory>>20, r.Estimate>>20, ratio)
 				}
