@@ -270,6 +270,9 @@ func (r *runner) Feed(ctx context.Context, ids []int32) (sample.Logits, error) {
 // FeedRows appends ids, at most rowsMax, to the single row and gives the logits of each, valid until the next Feed or FeedRows: in one run,
 // or token by token where the graph gives those of the last token only. After an error the row may hold some of them.
 func (r *runner) FeedRows(ctx context.Context, ids []int32) ([]sample.Logits, error) {
+	if r.top != nil && r.top.on {
+		panic("BUG: logits of several rows were asked for while a device chooses from the last one's")
+	}
 	if n := len(ids); n == 0 || n > rowsMax {
 		return nil, fmt.Errorf("engine: feed %d tokens with logits for each: expected 1 to %d", n, rowsMax)
 	}
