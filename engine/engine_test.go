@@ -18,6 +18,7 @@ import (
 	"github.com/shammah/shammah-engine/engine/decode"
 	"github.com/shammah/shammah-engine/engine/model"
 	"github.com/shammah/shammah-engine/engine/sample"
+	"github.com/shammah/shammah-engine/internal/onnx"
 	"github.com/shammah/shammah-engine/internal/ortest"
 	"github.com/shammah/shammah-engine/ort"
 )
@@ -27,6 +28,34 @@ func copyFixture(t testing.TB, name string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), name)
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", name))); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// edited is a copy of a fixture whose graph was changed.
+func edited(t *testing.T, fixture string, change func(m *onnx.Model, tensors *model.Tensors)) string {
+	t.Helper()
+	dir := copyFixture(t, fixture)
+	files, err := model.Find(nil, dir, model.FindOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, tensors, err := files.ReadGraph()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tensors.Close()
+	change(m, tensors)
+	source, err := tensors.Graph()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := onnx.Write(m, source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, files.Graph), out, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return dir

@@ -3,8 +3,6 @@ package engine
 import (
 	"encoding/binary"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -16,57 +14,33 @@ import (
 // quantised is a copy of a float32 model whose products with constant weights have int4 ones, blocks of 32, as quantisers write them.
 func quantised(t *testing.T, fixture string) string {
 	t.Helper()
-	from := filepath.Join("testdata", fixture)
-	dir := filepath.Join(t.TempDir(), fixture+"-q4")
-	if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
-		t.Fatal(err)
-	}
-	files, err := model.Find(nil, from, model.FindOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, tensors, err := files.ReadGraph()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tensors.Close()
-	g := m.Graph
-	for i := range g.Nodes {
-		n := &g.Nodes[i]
-		at := slices.IndexFunc(g.Initializers, func(x onnx.Tensor) bool {
-			return n.Op == "MatMul" && x.Name == n.Inputs[1] && x.Type == onnx.Float32 && len(x.Dims) == 2 && x.Dims[0]%32 == 0
-		})
-		if at < 0 {
-			continue
+	return edited(t, fixture, func(m *onnx.Model, tensors *model.Tensors) {
+		g := m.Graph
+		for i := range g.Nodes {
+			n := &g.Nodes[i]
+			at := slices.IndexFunc(g.Initializers, func(x onnx.Tensor) bool {
+				return n.Op == "MatMul" && x.Name == n.Inputs[1] && x.Type == onnx.Float32 && len(x.Dims) == 2 && x.Dims[0]%32 == 0
+			})
+			if at < 0 {
+				continue
+			}
+			w := g.Initializers[at]
+			b, err := tensors.Read(&w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			k, outputs := int(w.Dims[0]), int(w.Dims[1])
+			codes, scales := quantise(b, k, outputs)
+			g.Initializers = append(g.Initializers,
+				onnx.Tensor{Name: w.Name + "_Q4", Type: onnx.Uint8, Dims: []int64{int64(outputs), int64(k / 32), 16}, Data: codes},
+				onnx.Tensor{Name: w.Name + "_scales", Type: onnx.Float32, Dims: []int64{int64(outputs), int64(k / 32)}, Data: scales})
+			*n = onnx.Node{Name: n.Name, Op: "MatMulNBits", Domain: "com.microsoft", Inputs: []string{n.Inputs[0], w.Name + "_Q4", w.Name + "_scales"}, Outputs: n.Outputs,
+				Attributes: []onnx.Attribute{{Name: "K", Int: int64(k)}, {Name: "N", Int: int64(outputs)}, {Name: "bits", Int: 4}, {Name: "block_size", Int: 32}, {Name: "accuracy_level", Int: 4}}}
 		}
-		w := g.Initializers[at]
-		b, err := tensors.Read(&w)
-		if err != nil {
-			t.Fatal(err)
+		if !slices.ContainsFunc(m.Opsets, func(o onnx.Opset) bool { return o.Domain == "com.microsoft" }) {
+			m.Opsets = append(m.Opsets, onnx.Opset{Domain: "com.microsoft", Version: 1})
 		}
-		k, outputs := int(w.Dims[0]), int(w.Dims[1])
-		codes, scales := quantise(b, k, outputs)
-		g.Initializers = append(g.Initializers,
-			onnx.Tensor{Name: w.Name + "_Q4", Type: onnx.Uint8, Dims: []int64{int64(outputs), int64(k / 32), 16}, Data: codes},
-			onnx.Tensor{Name: w.Name + "_scales", Type: onnx.Float32, Dims: []int64{int64(outputs), int64(k / 32)}, Data: scales})
-		*n = onnx.Node{Name: n.Name, Op: "MatMulNBits", Domain: "com.microsoft", Inputs: []string{n.Inputs[0], w.Name + "_Q4", w.Name + "_scales"}, Outputs: n.Outputs,
-			Attributes: []onnx.Attribute{{Name: "K", Int: int64(k)}, {Name: "N", Int: int64(outputs)}, {Name: "bits", Int: 4}, {Name: "block_size", Int: 32}, {Name: "accuracy_level", Int: 4}}}
-	}
-	if !slices.ContainsFunc(m.Opsets, func(o onnx.Opset) bool { return o.Domain == "com.microsoft" }) {
-		m.Opsets = append(m.Opsets, onnx.Opset{Domain: "com.microsoft", Version: 1})
-	}
-	source, err := tensors.Graph()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := onnx.Write(m, source)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, files.Graph), out, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return dir
+	})
 }
 
 // quantise turns float32 weights (inputs, outputs) into codes (outputs, inputs/32, 16) and scales (outputs, inputs/32).
@@ -123,19 +97,11 @@ func TestKernelsUnfused(t *testing.T) {
 					}
 				}
 			}
-			got := make([][]int32, len(g.Prompts))
 			var requests []Request
 			for _, prompt := range g.Prompts {
 				requests = append(requests, Request{Tokens: prompt, MaxTokens: 48, IgnoreEnd: true})
 			}
-			for token, err := range first.GenerateBatch(t.Context(), requests) {
-				if err != nil {
-					t.Fatal(err)
-				}
-				if token.ID >= 0 {
-					got[token.Row] = append(got[token.Row], token.ID)
-				}
-			}
+			got := batch(t, first, requests)
 			for i := range want {
 				if !slices.Equal(got[i], want[i]) {
 					t.Errorf("in a batch, row %d:\ngot  %v\nwant %v", i, got[i], want[i])

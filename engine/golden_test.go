@@ -71,6 +71,21 @@ func tokens(t testing.TB, m *Model, q Request) []int32 {
 	return ids
 }
 
+// batch is what tokens is, of the rows of a batch.
+func batch(t testing.TB, m *Model, requests []Request) [][]int32 {
+	t.Helper()
+	ids := make([][]int32, len(requests))
+	for token, err := range m.GenerateBatch(t.Context(), requests) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if token.ID >= 0 {
+			ids[token.Row] = append(ids[token.Row], token.ID)
+		}
+	}
+	return ids
+}
+
 func TestGolden(t *testing.T) {
 	g := readGolden(t)
 	for _, output := range g.Outputs {
@@ -101,15 +116,7 @@ func TestGoldenBatch(t *testing.T) {
 					for n, i := range rows {
 						requests = append(requests, Request{Tokens: g.Prompts[i], MaxTokens: len(output.IDs[i]) - 5*n, IgnoreEnd: true})
 					}
-					got := make([][]int32, len(rows))
-					for token, err := range m.GenerateBatch(t.Context(), requests) {
-						if err != nil {
-							t.Fatal(err)
-						}
-						if token.ID >= 0 {
-							got[token.Row] = append(got[token.Row], token.ID)
-						}
-					}
+					got := batch(t, m, requests)
 					for n, i := range rows {
 						if want := output.IDs[i][:len(output.IDs[i])-5*n]; !slices.Equal(got[n], want) {
 							t.Errorf("rows %v, row %d:\ngot  %v\nwant %v (%s)", rows, n, got[n], want, output.Oracle)

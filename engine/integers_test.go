@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -13,34 +11,6 @@ import (
 	"github.com/shammah/shammah-engine/internal/onnx"
 	"github.com/shammah/shammah-engine/internal/ortest"
 )
-
-// edited is a copy of a fixture whose graph was changed.
-func edited(t *testing.T, fixture string, change func(m *onnx.Model, tensors *model.Tensors)) string {
-	t.Helper()
-	dir := copyFixture(t, fixture)
-	files, err := model.Find(nil, dir, model.FindOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, tensors, err := files.ReadGraph()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tensors.Close()
-	change(m, tensors)
-	source, err := tensors.Graph()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := onnx.Write(m, source)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, files.Graph), out, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
 
 // toIntegers makes products of float32 weights products of 8-bit integers, as the runtime's tool for dynamic quantisation does: in its nodes, or fused in one.
 func toIntegers(t *testing.T, fused bool) func(m *onnx.Model, tensors *model.Tensors) {

@@ -70,15 +70,7 @@ func TestKernelsSameTokens(t *testing.T) {
 		for _, i := range rows {
 			requests = append(requests, Request{Tokens: g.Prompts[i], MaxTokens: 64, IgnoreEnd: true})
 		}
-		got := make([][]int32, len(rows))
-		for token, err := range first.GenerateBatch(t.Context(), requests) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			if token.ID >= 0 {
-				got[token.Row] = append(got[token.Row], token.ID)
-			}
-		}
+		got := batch(t, first, requests)
 		for n, i := range rows {
 			if !slices.Equal(got[n], want[i]) {
 				t.Errorf("rows %v, row %d:\ngot  %v\nwant %v", rows, n, got[n], want[i])
