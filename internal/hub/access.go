@@ -72,8 +72,7 @@ func isTrue(s string) bool {
 
 // tokenFile reads the token that a login has left, "" when there is none.
 func tokenFile(getenv func(string) string) (token, path string) {
-	e := Env{Home: getenv("HOME")}
-	if path = filesystem.Expand(getenv("HF_TOKEN_PATH"), e.Home); path == "" {
+	if path = filesystem.Expand(getenv("HF_TOKEN_PATH"), userHome(getenv)); path == "" {
 		path = filepath.Join(hubHome(getenv), "token")
 	}
 	b, err := os.ReadFile(path)
@@ -81,16 +80,4 @@ func tokenFile(getenv func(string) string) (token, path string) {
 		return "", path
 	}
 	return string(b), path
-}
-
-// hubHome is the folder that Hugging Face's programs share.
-func hubHome(getenv func(string) string) string {
-	e := Env{Home: getenv("HOME")}
-	switch {
-	case getenv("HF_HOME") != "":
-		return filesystem.Expand(getenv("HF_HOME"), e.Home)
-	case getenv("XDG_CACHE_HOME") != "":
-		return filepath.Join(filesystem.Expand(getenv("XDG_CACHE_HOME"), e.Home), "huggingface")
-	}
-	return filepath.Join(e.Home, ".cache", "huggingface")
 }

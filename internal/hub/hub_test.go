@@ -119,8 +119,12 @@ func TestEnvironment(t *testing.T) {
 			t.Errorf("Environment(%v).Cache = %q, want %q", test.vars, got, test.want)
 		}
 	}
-	if got := Environment(func(string) string { return "" }).Cache; !filepath.IsAbs(got) {
-		t.Errorf("without HOME the cache is %q, below whatever folder is the current one", got)
+	nothing := func(string) string { return "" }
+	_, token := tokenFile(nothing)
+	for name, got := range map[string]string{"cache": Environment(nothing).Cache, "token": token} {
+		if !filepath.IsAbs(got) {
+			t.Errorf("without HOME the %s is %q, below whatever folder is the current one", name, got)
+		}
 	}
 }
 

@@ -26,23 +26,33 @@ type Env struct {
 // Environment reads the variables that Hugging Face's own programs read: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME. As for them, the user's
 // folder is that of the system's list of users where HOME is not set.
 func Environment(getenv func(string) string) Env {
-	e := Env{Home: getenv("HOME")}
-	if e.Home == "" {
-		if u, err := user.Current(); err == nil {
-			e.Home = u.HomeDir
-		}
-	}
-	switch {
-	case getenv("HF_HUB_CACHE") != "":
-		e.Cache = filesystem.Expand(getenv("HF_HUB_CACHE"), e.Home)
-	case getenv("HF_HOME") != "":
-		e.Cache = filepath.Join(filesystem.Expand(getenv("HF_HOME"), e.Home), "hub")
-	case getenv("XDG_CACHE_HOME") != "":
-		e.Cache = filepath.Join(filesystem.Expand(getenv("XDG_CACHE_HOME"), e.Home), "huggingface", "hub")
-	default:
-		e.Cache = filepath.Join(e.Home, ".cache", "huggingface", "hub")
+	e := Env{Home: userHome(getenv)}
+	if e.Cache = filesystem.Expand(getenv("HF_HUB_CACHE"), e.Home); e.Cache == "" {
+		e.Cache = filepath.Join(hubHome(getenv), "hub")
 	}
 	return e
+}
+
+func userHome(getenv func(string) string) string {
+	if home := getenv("HOME"); home != "" {
+		return home
+	}
+	if u, err := user.Current(); err == nil {
+		return u.HomeDir
+	}
+	return ""
+}
+
+// hubHome is the folder that Hugging Face's programs share.
+func hubHome(getenv func(string) string) string {
+	home := userHome(getenv)
+	switch {
+	case getenv("HF_HOME") != "":
+		return filesystem.Expand(getenv("HF_HOME"), home)
+	case getenv("XDG_CACHE_HOME") != "":
+		return filepath.Join(filesystem.Expand(getenv("XDG_CACHE_HOME"), home), "huggingface")
+	}
+	return filepath.Join(home, ".cache", "huggingface")
 }
 
 var (
