@@ -77,7 +77,7 @@ func benchAction(c *cli.Context) error {
 		return err
 	}
 	var each func(bench.Report, bench.Result) error
-	if live := format == "jsonl" && !c.Bool("roofline"); live { // a line as soon as it is known, so that what ends the rest loses none
+	if format == "jsonl" && !c.Bool("roofline") { // a line as soon as it is known, so that what ends the rest loses none
 		each = func(r bench.Report, t bench.Result) error { return r.Line(c.App.Writer, t) }
 	}
 	report, err := measure(ctx, c, tests, each)

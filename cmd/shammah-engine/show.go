@@ -67,10 +67,6 @@ func showAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	there, err := spec.MemoryEstimate(model.Use{Context: context, Text: true, Device: true})
-	if err != nil {
-		return err
-	}
 	kernels, own, err := planKernels(spec)
 	if err != nil {
 		return err
@@ -81,7 +77,9 @@ func showAction(c *cli.Context) error {
 	}
 	d := description{Spec: spec, signature: signature, context: context, memory: estimate, kernels: kernels}
 	if provider.Build == provider.CUDA {
-		d.there = there
+		if d.onDevice, err = spec.MemoryEstimate(model.Use{Context: context, Text: true, Device: true}); err != nil {
+			return err
+		}
 	}
 	if own && spec.Dir != "" {
 		d.first = first.Total()
@@ -185,7 +183,7 @@ type description struct {
 	signature model.Signature
 	context   int
 	memory    model.Estimate
-	there     model.Estimate // the same where a GPU computes, zero in a program that has none
+	onDevice  model.Estimate // the same where a GPU computes, zero in a program that has none
 	first     int64          // bytes that the first use takes, 0: no more than others
 	kernels   []string       // what this program's own kernels compute, and what they leave to the runtime
 	providers []string       // which provider holds what, if that was asked for
@@ -269,7 +267,7 @@ func (d description) lines(line func(cells ...string)) {
 	if d.first > m.Total() {
 		line("", fmt.Sprintf("at its first use about %s for a moment, when the kernels are compared with the runtime's; left out where memory is short", size(d.first)))
 	}
-	if m := d.there; m.Device > 0 {
+	if m := d.onDevice; m.Device > 0 {
 		line("", fmt.Sprintf("with a GPU about %s of its memory and %s of this machine's", size(m.Device), size(m.Total())))
 	}
 	several("kernels", d.kernels)
@@ -337,7 +335,7 @@ func (d description) fields() map[string]any {
 		"context_max": d.ContextMax, "folder": d.Dir, "files": d.files(), "inputs": d.signature.Inputs, "outputs": d.signature.Outputs, "template": d.TemplateSource,
 		"ends": d.End, "sampling": d.sampling(), "warnings": d.Warnings, "kernels": d.kernels, "placement": d.providers, "context": d.context,
 		"memory": map[string]int64{"total": d.memory.Total(), "weights": d.memory.Weights, "copies": d.memory.Prepack, "kv": d.memory.KV, "logits": d.memory.Logits,
-			"values": d.memory.Scratch, "tokenizer": d.memory.Tokenizer, "rest": d.memory.Overhead, "first_use": max(d.first, d.memory.Total()), "device": d.there.Device},
+			"values": d.memory.Scratch, "tokenizer": d.memory.Tokenizer, "rest": d.memory.Overhead, "first_use": max(d.first, d.memory.Total()), "device": d.onDevice.Device},
 	}
 	if origin, ok := quantise.ReadOrigin(d.Dir); ok {
 		f["origin"] = origin

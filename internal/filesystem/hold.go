@@ -26,7 +26,7 @@ func Hold(mkdir func() (string, error)) (dir string, free func(), err error) {
 		if err != nil && !errors.Is(err, unix.ENOTSUP) && !errors.Is(err, unix.ENOLCK) {
 			return "", nil, errors.Join(err, f.Close(), os.RemoveAll(dir))
 		}
-		if lies(f, dir) {
+		if isAt(f, dir) {
 			return dir, func() { _ = f.Close() }, nil
 		}
 		_ = f.Close()
@@ -39,7 +39,7 @@ func Seize(dir string) (free func(), ok bool) {
 	if err != nil {
 		return nil, false
 	}
-	if flock(f, unix.LOCK_EX|unix.LOCK_NB) == nil && lies(f, dir) {
+	if flock(f, unix.LOCK_EX|unix.LOCK_NB) == nil && isAt(f, dir) {
 		return func() { _ = f.Close() }, true
 	}
 	_ = f.Close()
@@ -54,8 +54,8 @@ func flock(f *os.File, how int) error {
 	}
 }
 
-// lies says whether an open folder is still the one at that path.
-func lies(f *os.File, dir string) bool {
+// isAt says whether an open folder is still the one at that path.
+func isAt(f *os.File, dir string) bool {
 	opened, err := f.Stat()
 	there, thereErr := os.Stat(dir)
 	return err == nil && thereErr == nil && os.SameFile(opened, there)
