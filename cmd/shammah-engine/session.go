@@ -169,7 +169,7 @@ func afterKeeping(log io.Writer, err, keepErr error) error {
 // Save keeps a conversation, with what the model of this machine has computed for it.
 func (t *talker) Save(path string, said chat.Conversation) error {
 	if t.kept != nil && sameFile(path, t.kept.Path()) {
-		return t.keep(said, true)
+		return t.write(said, t.computed(said))
 	}
 	return session.Write(path, t.talk(said), t.computed(said))
 }
@@ -245,6 +245,11 @@ func (t *talker) keep(said chat.Conversation, computed bool) error {
 	if computed {
 		cache = t.computed(said)
 	}
+	return t.write(said, cache)
+}
+
+// write writes the session, whether or not something was said.
+func (t *talker) write(said chat.Conversation, cache func(io.Writer) error) error {
 	t.kept.written = true
 	return t.kept.Write(t.talk(said), cache)
 }

@@ -244,6 +244,16 @@ func TestTwoProgramsOnOneSession(t *testing.T) {
 	}
 }
 
+// What /save says is in the session's own file is there, even where nothing was said that it would be kept for anyway.
+func TestSaveToTheSession(t *testing.T) {
+	alone(t)
+	path := filepath.Join(t.TempDir(), "notes.session")
+	got := say(t, []string{"/save " + path}, "--model", "tiny", "--session", path)
+	if _, err := os.Stat(path); err != nil || got.code != 0 || !strings.Contains(got.problems, "0 messages are in "+path) {
+		t.Errorf("got %d, said %q; %v", got.code, got.problems, err)
+	}
+}
+
 // Whoever kills the program takes nothing that was answered.
 func TestKilledSession(t *testing.T) {
 	alone(t)
