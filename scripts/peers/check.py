@@ -81,9 +81,7 @@ def main():
         data["rows"] = [r for r in data["rows"] if report.ratio(r, *SIDES)]
         measured = {key(r) for r in data["rows"]}
         data["rows"] += [r for k, r in rows.items() if k not in measured]
-        with open(STORED + ".new", "w", encoding="utf-8") as f:
-            f.write(report.text(data))
-        os.replace(STORED + ".new", STORED)
+        report.write(STORED, report.text(data))
         print(f"\nstored in {os.path.relpath(STORED)}")
     if "SLOWER" in words and not a.update or "not measured" in words:
         sys.exit(1)

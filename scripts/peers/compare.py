@@ -63,7 +63,7 @@ class Comparison:
         self.a = a
         self.stock = Stock(a.work, a.models, a.tokenizer)
         self.data = {"machine": machine.describe(), "threads": a.threads, "pairs": a.pairs, "others": a.others, "flags": a.flags,
-                     "versions": {}, "notes": {s: SIDES[s].note + (f" Only {', '.join(a.part[s])}." if s in a.part else "") for s in a.sides}, "rows": [], "problems": []}
+                     "versions": {}, "notes": {s: SIDES[s].note for s in a.sides}, "rows": [], "problems": []}
 
     def bench(self, model, names, flags=()):
         """Our program's command for these tests."""

@@ -91,10 +91,8 @@ def main():
     os.makedirs(folder, exist_ok=True)
     for name, text in (("data.json", report.text(data)), ("README.md", HEAD + report.markdown(data)), ("rates.svg", chart(data))):
         path = os.path.join(folder, name)
-        with open(path + ".new", "w", encoding="utf-8") as f:
-            f.write(text)
-        os.replace(path + ".new", path)
-        print(os.path.relpath(os.path.join(folder, name)))
+        report.write(path, text)
+        print(os.path.relpath(path))
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def markdown(data):
     out = [f"{m['cpu']} (family {m['family']}, model {m['model']}: {' '.join(m['flags'])}), {m['cores']} cores, {m['memory_gib']} GiB, {m['system']}, {m['date']}",
            "", f"{data['threads']} threads, greedy, ends of text ignored, {data['pairs']} rounds; in each a fresh process of every side in turn runs all tests. First medians (tok/s, or s and MB, of "
            "which less is better), then how much better ours is: the median of the rounds' ratios with their quartiles. **▼ marks where ours is behind.** "
-           "A peer's MB are without those of the Python interpreter, its seconds without Python's imports.", "", behind(data, sides), ""]
+           "A peer's MB are without those of the Python interpreter, its seconds without Python's imports. A dash: not run, or listed under what went wrong.", "", behind(data, sides), ""]
     for size in dict.fromkeys(r["size"] for r in data["rows"]):
         out += size_tables([r for r in data["rows"] if r["size"] == size], sides)
     if data["problems"]:
@@ -81,10 +81,15 @@ def markdown(data):
 
 def save(prefix, data):
     os.makedirs(os.path.dirname(os.path.abspath(prefix)), exist_ok=True)
-    with open(prefix + ".json", "w", encoding="utf-8") as f:
-        f.write(text(data))
-    with open(prefix + ".md", "w", encoding="utf-8") as f:
-        f.write(markdown(data))
+    write(prefix + ".json", text(data))
+    write(prefix + ".md", markdown(data))
+
+
+def write(path, content):
+    """The file is there whole, or as it was."""
+    with open(path + ".new", "w", encoding="utf-8") as f:
+        f.write(content)
+    os.replace(path + ".new", path)
 
 
 def text(data):
