@@ -126,6 +126,21 @@ func TestBenchUsage(t *testing.T) {
 	}
 }
 
+// The tokenizer is opened where it was asked for, and is foreseen.
+func TestBenchTokenizer(t *testing.T) {
+	foreseen := func(more ...string) int64 {
+		got := command(t, "", append([]string{"bench", "--model", fixture(t, "b-fp32"), "-p", "4", "-n", "0", "-r", "1", "-t", "1", "-o", "json"}, more...)...)
+		var r bench.Report
+		if err := json.Unmarshal([]byte(got.out), &r); err != nil || len(r.Results) != 1 {
+			t.Fatalf("%v: got %d %q %q, %v", more, got.code, got.out, got.problems, err)
+		}
+		return r.Results[0].Estimate
+	}
+	if none, opened := foreseen(), foreseen("--tokenizer"); opened <= none {
+		t.Errorf("foreseen are %d bytes with a tokenizer and %d without", opened, none)
+	}
+}
+
 // What is known stays if a later test fails.
 func TestBenchWritesLinesAsTheyCome(t *testing.T) {
 	for format, want := range map[string]int{"jsonl": 1, "json": 0} {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/shammah/shammah-engine/engine/model"
+	"github.com/shammah/shammah-engine/engine/sample"
 	"github.com/shammah/shammah-engine/internal/ortest"
 	"github.com/shammah/shammah-engine/ort"
 )
@@ -309,6 +311,17 @@ func TestFiltersDraw(t *testing.T) {
 		}
 		if got.code != 0 || got.out != want+want || strings.Count(got.problems, said) != times {
 			t.Errorf("%q: got %d %q, said %q; want %q twice, and %q", lines, got.code, got.out, got.problems, want, said)
+		}
+	}
+}
+
+// Tokens are drawn at the temperature that the model's authors give, if they give one, and at 1.
+func TestDrawAtTheModelsTemperature(t *testing.T) {
+	own := float32(0.7)
+	for want, spec := range map[float32]*model.Spec{0.7: {Sampling: model.Defaults{Temperature: &own}}, 1: {}} {
+		p := sample.Params{TopP: 0.9}
+		if said := draw(spec, &p, "--top-p", false); p.Temperature != want || said == "" {
+			t.Errorf("drawn at %g, said %q; want %g", p.Temperature, said, want)
 		}
 	}
 }

@@ -252,6 +252,21 @@ func TestSaveToTheSession(t *testing.T) {
 	if _, err := os.Stat(path); err != nil || got.code != 0 || !strings.Contains(got.problems, "0 messages are in "+path) {
 		t.Errorf("got %d, said %q; %v", got.code, got.problems, err)
 	}
+	got = say(t, []string{"one", "/save " + path, "two"}, "--model", "tiny", "--session", path, "-n", "4", "--ignore-eos")
+	if talk := keptIn(t, path); got.code != 0 || len(talk.Turns) != 4 || strings.Contains(got.problems, "meanwhile") {
+		t.Errorf("got %d, said %q, kept %+v; want the whole conversation where it began", got.code, got.problems, talk)
+	}
+}
+
+// An answer whose conversation is kept elsewhere, or without its cache, is no failure; one that is kept nowhere is.
+func TestAfterKeeping(t *testing.T) {
+	for keepErr, fails := range map[error]bool{nil: false, session.ErrElsewhere: false, session.ErrCache: false, io.ErrShortWrite: true} {
+		var log bytes.Buffer
+		err := afterKeeping(&log, nil, keepErr)
+		if (err != nil) != fails || (log.Len() > 0) != (keepErr != nil && !fails) {
+			t.Errorf("%v: got %v and %q", keepErr, err, log.String())
+		}
+	}
 }
 
 // Whoever kills the program takes nothing that was answered.

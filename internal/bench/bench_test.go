@@ -128,6 +128,9 @@ func TestRun(t *testing.T) {
 		if len(f.asked) != 4*c.requests {
 			t.Errorf("%s: %d requests, want %d for a warm-up and 3", c.name, len(f.asked), 4*c.requests)
 		}
+		if last := f.asked[len(f.asked)-1].Tokens; c.test.Kind == Copy && !slices.Equal(r.CopiedIDs, last) || c.test.Kind != Copy && r.CopiedIDs != nil {
+			t.Errorf("%s: another program is to read %v, want what was read for copy alone", c.name, r.CopiedIDs)
+		}
 		for i, q := range f.asked {
 			if (q.Speculate == engine.SpeculateAuto) != (c.test.Kind == Copy) {
 				t.Errorf("%s: speculation is %v, want it for copy alone", c.name, q.Speculate)

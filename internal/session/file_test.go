@@ -8,7 +8,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/google/renameio/v2"
 )
 
 func said(words ...string) (t Talk) {
@@ -33,6 +37,15 @@ func questions(t *testing.T, path string) string {
 	return strings.Join(list, " ")
 }
 
+// atTheSameTime changes a file and gives it the time that it had: clocks of file systems are coarse.
+func atTheSameTime(path string, change func() error) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(change(), os.Chtimes(path, info.ModTime(), info.ModTime()))
+}
+
 // Of two that go on with one file, the second one to write leaves what the first has written, and goes on beside it.
 func TestTwoOnOneSession(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -43,9 +56,17 @@ func TestTwoOnOneSession(t *testing.T) {
 		"both begin": {nil, func(p string) error { return Write(p, said("theirs"), nil) }, "theirs"},
 		"both go on": {[]byte(`{"turns":[]}`), func(p string) error { return Write(p, said("theirs"), nil) }, "theirs"},
 		"the same size": {[]byte(`{"turns":[]}`), func(p string) error {
-			return errors.Join(os.Rename(p, p+".old"), os.WriteFile(p, []byte(`{"turns":[]}`), 0o600))
+			return atTheSameTime(p, func() error {
+				return errors.Join(os.Rename(p, p+".old"), os.WriteFile(p, []byte(`{"turns":[]}`), 0o600))
+			})
 		}, ""},
-		"an editor":        {[]byte(`{"turns":[]}`), func(p string) error { return os.WriteFile(p, []byte(`{"turns":[]} `), 0o600) }, ""},
+		"an editor": {[]byte(`{"turns":[]}`), func(p string) error {
+			return atTheSameTime(p, func() error { return os.WriteFile(p, []byte(`{"turns":[]} `), 0o600) })
+		}, ""},
+		"as long in place": {[]byte(`{"turns":[]}`), func(p string) error {
+			later := time.Now().Add(time.Second)
+			return errors.Join(os.WriteFile(p, []byte(`{"turns":[]}`), 0o600), os.Chtimes(p, later, later))
+		}, ""},
 		"it was removed":   {[]byte(`{"turns":[]}`), os.Remove, "-"},
 		"nobody is there":  {[]byte(`{"turns":[]}`), func(string) error { return nil }, "-"},
 		"an empty file":    {[]byte{}, func(string) error { return nil }, "-"},
@@ -84,6 +105,29 @@ func TestTwoOnOneSession(t *testing.T) {
 			t.Errorf("%s: ours is %q", name, got)
 		}
 	}
+}
+
+// Nobody replaces a file between another's look at it and its replacing.
+func TestReplacedOneByOne(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notes")
+	var inside atomic.Int32
+	var writers sync.WaitGroup
+	for range 4 {
+		writers.Go(func() {
+			err := write(path, said("one"), nil, func(f *renameio.PendingFile) error {
+				defer inside.Add(-1)
+				if n := inside.Add(1); n > 1 {
+					t.Errorf("%d replace at once", n)
+				}
+				time.Sleep(5 * time.Millisecond)
+				return f.CloseAtomicallyReplace()
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	writers.Wait()
 }
 
 // However many write at once, each conversation is in one file, whole.

@@ -63,7 +63,11 @@ func TestRunThatFails(t *testing.T) {
 		"a line without end": {`head -c 300000 /dev/zero | tr '\0' 'x'`, "is no line of JSON"},
 		"not UTF-8":          {`printf '\377\n' >&2; exit 1`, "training: train: ?"},
 	} {
-		_, err := Job{python(t, c.body), scripts(), t.TempDir(), nil}.Run(t.Context(), func(Progress) {}, func(string) {})
+		said := ""
+		_, err := Job{python(t, c.body), scripts(), t.TempDir(), nil}.Run(t.Context(), func(Progress) {}, func(line string) { said += line + "|" })
+		if last, failed := strings.CutPrefix(c.word, "training: train: "); failed && strings.Contains(said, last) {
+			t.Errorf("%s: the reason is told before the error, too: %q", name, said)
+		}
 		if err == nil || !strings.Contains(err.Error(), c.word) || strings.Contains(err.Error(), "\n") || len(err.Error()) > 700 {
 			t.Errorf("%s: %v, want %q", name, err, c.word)
 		}
