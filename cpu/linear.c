@@ -99,12 +99,8 @@ void cpu_sums(const cpu_matrix *m, const float *bias, const cpu_addends *plus, s
     for (size_t t = tile; t < tile + tiles; t++) {
         float padded[CPU_TILE], *into = sums + t * plus->rows * CPU_TILE;
         tile_addend e = cpu_addends_up(plus, t, 0, plus->rows, (tile_addend){bias_of(m, t, bias, padded), 0}, into);
-        for (size_t r = 0; r < plus->rows && e.at != into; r++) { // only the bias
-            if (e.at) {
-                memcpy(into + r * CPU_TILE, e.at, CPU_TILE * sizeof *into);
-            } else {
-                memset(into + r * CPU_TILE, 0, CPU_TILE * sizeof *into);
-            }
+        if (e.at != into) { // only the bias
+            cpu_addend_copy(e, plus->rows, into);
         }
     }
 }

@@ -91,7 +91,7 @@ INLINE void tile_of(const tile_parts *t, const cpu_activations *x, size_t row, t
 }
 
 #define KIND(name, groups, bits, zeros)                                                                                        \
-    TARGET static void name(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, tile_addend bias,         \
+    TARGET static void name(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, tile_addend bias,          \
                             float *y, size_t stride) {                                                                         \
         switch (rows) {                                                                                                        \
         case 1:                                                                                                                \

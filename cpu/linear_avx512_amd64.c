@@ -157,7 +157,7 @@ INLINE void any_rows(const tile_parts *t, const cpu_activations *x, size_t row, 
 }
 
 #define KIND(name, groups, bits, zeros)                                                                                        \
-    VNNI static void name(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, tile_addend bias, float *y, \
+    VNNI static void name(const tile_parts *t, const cpu_activations *x, size_t row, size_t rows, tile_addend bias, float *y,  \
                           size_t stride) {                                                                                     \
         any_rows(t, x, row, rows, bias, y, stride, groups, bits, zeros);                                                       \
     }

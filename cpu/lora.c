@@ -92,7 +92,7 @@ cpu_addend cpu_addend_of(const cpu_addition *p, size_t from, size_t to, float sc
 
 void cpu_addend_down(const cpu_addend *p, size_t group, const float *x, size_t ld, size_t row, size_t rows) {
     const cpu_addition *of = p->addition;
-    size_t stride = groups_of(of) * CPU_RANKS;
+    size_t stride = p->ranks;
     float *t = p->t + row * stride + group * CPU_RANKS;
     const void *a = (const char *)of->a + group * group_bytes(of);
     cpu_rung_now()->linear->down(a, of->narrow, of->inputs, x + row * ld, ld, rows, t, stride);
@@ -104,11 +104,10 @@ void cpu_addend_down(const cpu_addend *p, size_t group, const float *x, size_t l
     }
 }
 
-// Rows of the bias, or of zeros.
-static void start(tile_addend bias, size_t rows, float *into) {
+void cpu_addend_copy(tile_addend a, size_t rows, float *into) {
     for (size_t r = 0; r < rows; r++, into += CPU_TILE) {
-        if (bias.at) {
-            memcpy(into, bias.at + r * bias.stride, CPU_TILE * sizeof *into);
+        if (a.at) {
+            memcpy(into, a.at + r * a.stride, CPU_TILE * sizeof *into);
         } else {
             memset(into, 0, CPU_TILE * sizeof *into);
         }
@@ -125,7 +124,7 @@ tile_addend cpu_addends_up(const cpu_addends *p, size_t tile, size_t row, size_t
         tile_addend base = {into + (from - row) * CPU_TILE, CPU_TILE};
         if (from >= done) { // the first of these rows
             if (from > done) {
-                start(addend_from(bias, done - row), from - done, into + (done - row) * CPU_TILE);
+                cpu_addend_copy(addend_from(bias, done - row), from - done, into + (done - row) * CPU_TILE);
             }
             base = addend_from(bias, from - row);
             done = to;
@@ -137,7 +136,7 @@ tile_addend cpu_addends_up(const cpu_addends *p, size_t tile, size_t row, size_t
         return bias;
     }
     if (done < end) {
-        start(addend_from(bias, done - row), end - done, into + (done - row) * CPU_TILE);
+        cpu_addend_copy(addend_from(bias, done - row), end - done, into + (done - row) * CPU_TILE);
     }
     return (tile_addend){into, CPU_TILE};
 }

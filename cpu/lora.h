@@ -62,6 +62,14 @@ typedef struct {
     size_t stride;
 } tile_addend;
 
+// From so many rows on.
+static inline tile_addend addend_from(tile_addend a, size_t row) {
+    return (tile_addend){a.at ? a.at + row * a.stride : NULL, a.stride};
+}
+
+// Copies that many rows of it, zeros where there is nothing, to (rows, 16).
+void cpu_addend_copy(tile_addend a, size_t rows, float *into);
+
 // What is added to a tile of rows [row, row+rows): bias, and what the addends add to it, which is written to into (rows, 16). bias alone where that
 // is nothing.
 tile_addend cpu_addends_up(const cpu_addends *p, size_t tile, size_t row, size_t rows, tile_addend bias, float *into);

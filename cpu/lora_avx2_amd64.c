@@ -5,7 +5,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-#define AVX2 __attribute__((target("avx2,fma,f16c")))
+#define AVX2 __attribute__((target("avx2,fma")))
 #define INLINE AVX2 static inline __attribute__((always_inline))
 
 // Eight values, the i-th narrow of a lot.
@@ -78,7 +78,7 @@ INLINE void up_row(const void *b, size_t rank, const float *t, const float *from
 }
 
 AVX2 void lora_up_avx2(const void *b, bool narrow, size_t rank, const float *t, size_t ld, size_t rows, tile_addend from, float *y) {
-    for (; rows > 0; rows--, t += ld, y += 16, from.at += from.at ? from.stride : 0) {
+    for (; rows > 0; rows--, t += ld, y += 16, from = addend_from(from, 1)) {
         if (narrow) {
             up_row(b, rank, t, from.at, y, true);
         } else {

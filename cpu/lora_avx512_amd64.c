@@ -5,7 +5,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx2,fma,f16c")))
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx2,fma")))
 #define INLINE AVX512 static inline __attribute__((always_inline))
 #define ROWS 4
 #define AHEAD 4096 // bytes
@@ -118,13 +118,11 @@ INLINE void up_rows(const void *b, size_t rank, const float *t, size_t ld, tile_
     }
 }
 
-INLINE const float *next(tile_addend a, size_t rows) { return a.at ? a.at + rows * a.stride : NULL; }
-
 INLINE void up_of(const void *b, size_t rank, const float *t, size_t ld, size_t rows, tile_addend from, float *y, const bool narrow) {
-    for (; rows >= ROWS; rows -= ROWS, t += ROWS * ld, y += ROWS * 16, from.at = next(from, ROWS)) {
+    for (; rows >= ROWS; rows -= ROWS, t += ROWS * ld, y += ROWS * 16, from = addend_from(from, ROWS)) {
         up_rows(b, rank, t, ld, from, y, ROWS, narrow);
     }
-    for (; rows > 0; rows--, t += ld, y += 16, from.at = next(from, 1)) {
+    for (; rows > 0; rows--, t += ld, y += 16, from = addend_from(from, 1)) {
         up_rows(b, rank, t, ld, from, y, 1, narrow);
     }
 }

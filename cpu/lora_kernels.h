@@ -8,7 +8,7 @@
 #include "lora.h"
 
 #define LORA_KERNELS(rung)                                                                                                     \
-    void lora_down_##rung(const void *a, bool narrow, size_t inputs, const float *x, size_t ld, size_t rows, float *t,           \
+    void lora_down_##rung(const void *a, bool narrow, size_t inputs, const float *x, size_t ld, size_t rows, float *t,         \
                           size_t stride);                                                                                      \
     void lora_up_##rung(const void *b, bool narrow, size_t rank, const float *t, size_t ld, size_t rows, tile_addend from, float *y);
 

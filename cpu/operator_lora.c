@@ -58,7 +58,7 @@ static void count(const struct node *n, size_t *addends, size_t *floats) {
 // One part of t is a group of ranks of one addend by a block of rows.
 static void down(const struct lora *l, size_t part) {
     const cpu_addend *e = l->list;
-    for (size_t parts; part >= (parts = ranks_of(e->addition) / CPU_RANKS * l->row_blocks); e++) {
+    for (size_t parts; part >= (parts = e->ranks / CPU_RANKS * l->row_blocks); e++) {
         part -= parts;
     }
     size_t row = part % l->row_blocks * DOWN_ROWS, rows = e->to - e->from - row;
@@ -154,7 +154,7 @@ OrtStatus *lora_prepare(const struct node *n, const float *x, size_t inputs, con
                     }
                     *e = cpu_addend_of(p, list * rows_each, (list + 1) * rows_each, uses[u].scale);
                     e->t = t;
-                    t += ranks_of(p) * rows_each;
+                    t += e->ranks * rows_each;
                 }
             }
         }

@@ -56,11 +56,6 @@ static inline tile_parts parts_of(const cpu_matrix *m, size_t tile) {
     };
 }
 
-// From so many rows on.
-static inline tile_addend addend_from(tile_addend a, size_t row) {
-    return (tile_addend){a.at ? a.at + row * a.stride : NULL, a.stride};
-}
-
 // The kernels of a rung.
 struct linear_rung {
     size_t rows; // that go through a tile together
