@@ -7,7 +7,6 @@ import (
 	"github.com/shammah/shammah-engine/cpu"
 	"github.com/shammah/shammah-engine/engine/derive"
 	"github.com/shammah/shammah-engine/engine/model"
-	"github.com/shammah/shammah-engine/internal/onnx"
 	"github.com/shammah/shammah-engine/ort"
 )
 
@@ -76,14 +75,10 @@ func (m *Model) openDerived(files model.Files, options ort.SessionOptions) error
 		return err
 	}
 	m.stepBytes = w.stepBytes(d.plan)
-	var bytes []byte
-	graph, err := d.tensors.Graph()
-	if err == nil {
-		bytes, err = onnx.Write(d.plan.Model, graph)
-	}
+	graph, err := d.write(files)
 	if err != nil {
 		w.Close()
-		return fmt.Errorf("engine: derive the graph of %s: %w", name(files), err)
+		return err
 	}
 	g, err := cpu.NewGraph(w.packed, w.lists, m.threads)
 	if err != nil {
@@ -95,7 +90,7 @@ func (m *Model) openDerived(files model.Files, options ort.SessionOptions) error
 		g.Close()
 		w.Close()
 	}}
-	m.session, err = m.env.OpenSessionBytes(bytes, options)
+	m.session, err = m.env.OpenSessionBytes(graph, options)
 	return err
 }
 

@@ -28,32 +28,21 @@ func (m *Model) openSession(files model.Files, o Options) error {
 	var err error
 	switch {
 	case m.packed != nil:
-		if err = m.openDerived(files, options); err == nil {
-			return m.place(files)
-		}
-		return err
+		err = m.openDerived(files, options)
 	case m.bare != nil:
-		if err = m.openAdapted(files, options); err == nil {
-			return m.place(files)
-		}
-		return err
+		err = m.openAdapted(files, options)
 	case m.topped != nil:
-		graph, err := m.topped.write(files)
-		if err == nil {
+		var graph []byte
+		if graph, err = m.topped.write(files); err == nil {
 			err = m.openWritten(files, graph, options)
 		}
-		if err != nil {
-			return err
-		}
-		return m.place(files)
-	}
-	if files.Dir == "" {
+	case files.Dir == "":
 		var graph []byte
 		if graph, err = fs.ReadFile(files.FS, files.Graph); err != nil {
 			return fmt.Errorf("engine: read the graph: %w", err)
 		}
 		m.session, err = m.env.OpenSessionBytes(graph, options)
-	} else {
+	default:
 		m.session, err = m.env.OpenSession(files.Path(files.Graph), options)
 	}
 	if err != nil {
