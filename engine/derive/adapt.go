@@ -91,7 +91,7 @@ func (d *deriver) product(n *onnx.Node) (weights string, inputs, outputs int, ki
 	weights = n.Inputs[1]
 	switch {
 	case n.Op == "MatMulNBits" && n.Domain == "com.microsoft":
-		if s := d.initializer(input(n, 2)); s != nil {
+		if s := d.initializer(n.Input(2)); s != nil {
 			kind = s.Type
 		}
 		inputs, outputs = integer(n, "K", 0), integer(n, "N", 0)

@@ -54,7 +54,7 @@ func (d *deriver) halve() {
 // attention is a GroupQueryAttention node as one of the kernels; why says what they cannot do.
 func (d *deriver) attention(n *onnx.Node) (made *onnx.Node, why string) {
 	for i, what := range map[int]string{9: "positions of its own", 10: "an attention bias", 12: "scales of a quantised cache", 13: "scales of a quantised cache", 14: "norms of query and key", 15: "norms of query and key", 16: "lengths of new tokens"} {
-		if input(n, i) != "" {
+		if n.Input(i) != "" {
 			return nil, "it has " + what
 		}
 	}
@@ -75,7 +75,7 @@ func (d *deriver) attention(n *onnx.Node) (made *onnx.Node, why string) {
 	}
 	heads, kvHeads := integer(n, "num_heads", 0), integer(n, "kv_num_heads", 0)
 	dim := d.spec.HeadDim
-	if len(n.Inputs) < 7 || len(n.Outputs) < 3 || heads < 1 || kvHeads != d.spec.KVHeads || heads%kvHeads != 0 || (input(n, 1) == "") != (input(n, 2) == "") {
+	if len(n.Inputs) < 7 || len(n.Outputs) < 3 || heads < 1 || kvHeads != d.spec.KVHeads || heads%kvHeads != 0 || (n.Input(1) == "") != (n.Input(2) == "") {
 		return nil, "its heads or inputs are not those of the cache"
 	}
 	for _, out := range n.Outputs[3:] {
@@ -100,7 +100,7 @@ func (d *deriver) attention(n *onnx.Node) (made *onnx.Node, why string) {
 	}
 	made.Attributes = append(made.Attributes, onnx.Attribute{Name: "local_window_size", Int: int64(window)})
 	if integer(n, "do_rotary", 0) == 1 {
-		cosines, sines := d.initializer(input(n, 7)), d.initializer(input(n, 8))
+		cosines, sines := d.initializer(n.Input(7)), d.initializer(n.Input(8))
 		if !d.table(cosines, dim) || !d.table(sines, dim) || cosines.Dims[1] != sines.Dims[1] || cosines.Dims[0] != sines.Dims[0] {
 			return nil, "its rotary tables are no constants of float32"
 		}
@@ -109,7 +109,7 @@ func (d *deriver) attention(n *onnx.Node) (made *onnx.Node, why string) {
 		set("cosines", d.addFloats(cosines))
 		set("sines", d.addFloats(sines))
 	}
-	if sink := input(n, 11); sink != "" {
+	if sink := n.Input(11); sink != "" {
 		t := d.vector(sink, heads)
 		if t == nil {
 			return nil, "its sinks are no constant of float32"

@@ -13,7 +13,7 @@ func (d *deriver) embed() {
 		switch {
 		case n.Op == "GatherBlockQuantized" && n.Domain == "com.microsoft":
 			m, ok = d.quantisedRows(n)
-		case n.Op == "Gather" && n.Domain == "" && input(n, 1) == d.spec.InputIDs && integer(n, "axis", 0) == 0:
+		case n.Op == "Gather" && n.Domain == "" && n.Input(1) == d.spec.InputIDs && integer(n, "axis", 0) == 0:
 			m, ok = d.plainRows(n)
 		}
 		if !ok {
@@ -52,7 +52,7 @@ func (d *deriver) quantisedRows(n *onnx.Node) (Matrix, bool) {
 		d.keep(n, "%s", why)
 		return m, false
 	}
-	if why := d.readZeros(&m, input(n, 3)); why != "" {
+	if why := d.readZeros(&m, n.Input(3)); why != "" {
 		d.keep(n, "%s", why)
 		return m, false
 	}

@@ -34,7 +34,7 @@ func (d *deriver) findLinears() {
 			continue
 		}
 		l := &linear{node: i, input: n.Inputs[0], output: n.Outputs[0], bias: -1}
-		bias := input(n, 5)
+		bias := n.Input(5)
 		b := d.vector(bias, m.Outputs)
 		if bias != "" && b == nil {
 			d.keep(n, "its bias is no constant of %d float32", m.Outputs)
@@ -66,7 +66,7 @@ func (d *deriver) quantised(n *onnx.Node) (m Matrix, why string) {
 	switch {
 	case m.Codes == nil || m.Scales == nil:
 		return m, "its weights are no constants"
-	case input(n, 4) != "":
+	case n.Input(4) != "":
 		return m, "its weights are grouped by an index"
 	case integer(n, "weight_prepacked", 0) != 0:
 		return m, "its weights are packed for the runtime already"
@@ -76,7 +76,7 @@ func (d *deriver) quantised(n *onnx.Node) (m Matrix, why string) {
 	if why := m.check(); why != "" {
 		return m, why
 	}
-	return m, d.readZeros(&m, input(n, 3))
+	return m, d.readZeros(&m, n.Input(3))
 }
 
 // readZeros gives a matrix its stored zero points, if there are any.
@@ -226,13 +226,6 @@ func (d *deriver) join() {
 func (d *deriver) alike(a, b *linear) bool {
 	x, y := d.plan.Matrices[a.matrix], d.plan.Matrices[b.matrix]
 	return x.Inputs == y.Inputs && (x.Block == 16) == (y.Block == 16)
-}
-
-func input(n *onnx.Node, i int) string {
-	if i < len(n.Inputs) {
-		return n.Inputs[i]
-	}
-	return ""
 }
 
 // integer is an attribute, absent where the node does not have it, -1 where it is out of any reason.

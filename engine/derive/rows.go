@@ -52,12 +52,12 @@ func (d *deriver) cut(name string) (from string, nodes []int) {
 		return ok && len(v) == 1 && v[0] == want
 	}
 	n, i := d.made(name)
-	if n != nil && n.Op == "Unsqueeze" && len(d.readers[name]) == 1 && is(input(n, 1), 1) {
-		if g, j := d.made(n.Inputs[0]); g != nil && g.Op == "Gather" && integer(g, "axis", 0) == 1 && is(input(g, 1), -1) && len(d.readers[n.Inputs[0]]) == 1 {
+	if n != nil && n.Op == "Unsqueeze" && len(d.readers[name]) == 1 && is(n.Input(1), 1) {
+		if g, j := d.made(n.Inputs[0]); g != nil && g.Op == "Gather" && integer(g, "axis", 0) == 1 && is(g.Input(1), -1) && len(d.readers[n.Inputs[0]]) == 1 {
 			return g.Inputs[0], []int{i, j}
 		}
 	}
-	if n != nil && n.Op == "Gather" && integer(n, "axis", 0) == 1 && is(input(n, 1), -1) && len(d.readers[name]) == 1 {
+	if n != nil && n.Op == "Gather" && integer(n, "axis", 0) == 1 && is(n.Input(1), -1) && len(d.readers[name]) == 1 {
 		if t := d.constants[n.Inputs[1]]; len(t.Dims) == 1 {
 			return n.Inputs[0], []int{i}
 		}

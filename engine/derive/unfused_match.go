@@ -201,7 +201,7 @@ func (f *finder) back(name string, factors *[]factor, over ...string) string {
 			break
 		}
 		from := f.sources(n)[0]
-		if !f.scales(n, from, factors) && (!slices.Contains(over, n.Op) || input(n, 0) != from) {
+		if !f.scales(n, from, factors) && (!slices.Contains(over, n.Op) || n.Input(0) != from) {
 			break
 		}
 		name = from
@@ -301,7 +301,7 @@ func (f *finder) output(n *onnx.Node) (string, error) {
 		for _, i := range f.readers[at.Outputs[0]] {
 			switch r := &f.graph.Nodes[i]; {
 			case r.Op == "Shape":
-			case r.Op != op || r.Domain != "" || next != nil || input(r, 0) != at.Outputs[0] || len(r.Outputs) != 1:
+			case r.Op != op || r.Domain != "" || next != nil || r.Input(0) != at.Outputs[0] || len(r.Outputs) != 1:
 				return "", refuseAt(r, "it reads what %s was expected to read alone", op)
 			default:
 				next = r

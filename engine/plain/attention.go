@@ -19,8 +19,8 @@ func (w *writer) attention(n *onnx.Node) error {
 	if why := w.foreign(n, h); why != "" {
 		return w.refuseNode(n, "%s", why)
 	}
-	at := output(n, 0) + "/plain/"
-	q, k, v := input(n, 0), input(n, 1), input(n, 2)
+	at := n.Output(0) + "/plain/"
+	q, k, v := n.Input(0), n.Input(1), n.Input(2)
 	if k == "" {
 		parts := []string{at + "q", at + "k", at + "v"}
 		w.nodes = append(w.nodes, onnx.Node{
@@ -58,7 +58,7 @@ func (w *writer) foreign(n *onnx.Node, h heads) string {
 	switch {
 	case h.queries < 1 || h.keys < 1 || h.dim < 2 || h.queries%h.keys != 0 || h.queries > 1<<10 || h.dim > 1<<12:
 		return "its heads are not known"
-	case input(n, 0) == "" || (input(n, 1) == "") != (input(n, 2) == "") || output(n, 0) == "":
+	case n.Input(0) == "" || (n.Input(1) == "") != (n.Input(2) == "") || n.Output(0) == "":
 		return "its inputs are not known here"
 	}
 	for i := 9; i < len(n.Inputs); i++ {
@@ -115,7 +115,7 @@ func (w *writer) repeat(x, at string, h heads) string {
 
 // rotary makes the tables of the rotation, (1, 1, window, dim): each cosine for both halves of what is rotated, 1 and 0 behind.
 func (w *writer) rotary(n *onnx.Node, h heads) (cosines, sines string, half int64, err error) {
-	cos, sin := w.constants[input(n, 7)], w.constants[input(n, 8)]
+	cos, sin := w.constants[n.Input(7)], w.constants[n.Input(8)]
 	if cos == nil || sin == nil || len(cos.Dims) != 2 || len(sin.Dims) != 2 || cos.Type != onnx.Float32 || sin.Type != onnx.Float32 ||
 		cos.Dims[0] < w.window || sin.Dims[0] < w.window || cos.Dims[1] != sin.Dims[1] || cos.Dims[1] < 1 || 2*cos.Dims[1] > h.dim {
 		return "", "", 0, w.refuseNode(n, "its rotary tables are no constants of float32 for %d tokens", w.window)

@@ -9,20 +9,6 @@ import (
 	"github.com/shammah/shammah-engine/internal/onnx"
 )
 
-func input(n *onnx.Node, i int) string {
-	if i < len(n.Inputs) {
-		return n.Inputs[i]
-	}
-	return ""
-}
-
-func output(n *onnx.Node, i int) string {
-	if i < len(n.Outputs) {
-		return n.Outputs[i]
-	}
-	return ""
-}
-
 func integer(n *onnx.Node, name string, otherwise int64) int64 {
 	if a := n.Attribute(name); a != nil {
 		return a.Int
@@ -87,7 +73,7 @@ func (w *writer) begin() (ids string) {
 
 // lastRow turns the choice of the window's last row into that of the last token's.
 func (w *writer) lastRow(n *onnx.Node) {
-	index := w.constants[input(n, 1)]
+	index := w.constants[n.Input(1)]
 	if values, ok := index.Ints(); ok && len(values) == 1 && values[0] == -1 && len(index.Dims) == 0 && integer(n, "axis", 0) == 1 {
 		n.Inputs, n.Span = []string{n.Inputs[0], lastName}, onnx.Span{}
 		w.rows = true
@@ -110,14 +96,14 @@ func (w *writer) end() {
 
 // norm is a root mean square norm of x: x / sqrt(mean(x * x) + epsilon) * weight.
 func (w *writer) norm(n *onnx.Node, x, weight, y string) error {
-	if x == "" || weight == "" || y == "" || integer(n, "axis", -1) != -1 || output(n, 1) != "" {
+	if x == "" || weight == "" || y == "" || integer(n, "axis", -1) != -1 || n.Output(1) != "" {
 		return w.refuseNode(n, "its inputs or its axis are not known here")
 	}
 	epsilon := float32(1e-5)
 	if a := n.Attribute("epsilon"); a != nil {
 		epsilon = a.Float
 	}
-	at := output(n, 0) + "/plain/"
+	at := n.Output(0) + "/plain/"
 	square := w.add("Mul", at+"square", []string{x, x})
 	mean := w.add("ReduceMean", at+"mean", []string{square, w.list(-1)}, attribute("keepdims", 1))
 	sum := w.add("Add", at+"sum", []string{mean, w.floats(fmt.Sprintf("plain.epsilon.%g", epsilon), []float32{epsilon}, 1)})
@@ -128,18 +114,18 @@ func (w *writer) norm(n *onnx.Node, x, weight, y string) error {
 
 // skipNorm is the norm of a sum, which goes on as the fourth output.
 func (w *writer) skipNorm(n *onnx.Node) error {
-	if input(n, 4) != "" || output(n, 1) != "" || output(n, 2) != "" || input(n, 0) == "" || input(n, 1) == "" {
+	if n.Input(4) != "" || n.Output(1) != "" || n.Output(2) != "" || n.Input(0) == "" || n.Input(1) == "" {
 		return w.refuseNode(n, "its inputs or outputs are not known here")
 	}
-	sum := output(n, 3)
+	sum := n.Output(3)
 	if sum == "" {
-		sum = output(n, 0) + "/plain/added"
+		sum = n.Output(0) + "/plain/added"
 	}
-	if bias := input(n, 3); bias != "" {
-		at := w.add("Add", output(n, 0)+"/plain/skip", []string{n.Inputs[0], n.Inputs[1]})
+	if bias := n.Input(3); bias != "" {
+		at := w.add("Add", n.Output(0)+"/plain/skip", []string{n.Inputs[0], n.Inputs[1]})
 		w.add("Add", sum, []string{at, bias})
 	} else {
 		w.add("Add", sum, []string{n.Inputs[0], n.Inputs[1]})
 	}
-	return w.norm(n, sum, input(n, 2), output(n, 0))
+	return w.norm(n, sum, n.Input(2), n.Output(0))
 }

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 
 	"github.com/shammah/shammah-engine/engine/model"
 	"github.com/shammah/shammah-engine/internal/onnx"
@@ -133,7 +132,8 @@ func (w *writer) rewrite() error {
 		length = onnx.Dim{Size: -1, Symbol: "length"}
 	}
 	g.Outputs = []onnx.Value{{Name: logits, Type: onnx.Float32, Shape: []onnx.Dim{one, length, {Size: int64(w.spec.Vocab)}}}}
-	if err := w.sweep(); err != nil {
+	g.Sweep()
+	if err := w.inline(); err != nil {
 		return err
 	}
 	return w.check()
@@ -144,7 +144,7 @@ func (w *writer) node(n *onnx.Node) error {
 	if n.Domain == "" || n.Domain == "ai.onnx" {
 		switch n.Op {
 		case "SimplifiedLayerNormalization":
-			return w.norm(n, input(n, 0), input(n, 1), output(n, 0))
+			return w.norm(n, n.Input(0), n.Input(1), n.Output(0))
 		case "Gather":
 			w.lastRow(n)
 		}
@@ -165,32 +165,12 @@ func (w *writer) node(n *onnx.Node) error {
 	return nil
 }
 
-// sweep removes nodes and weights that nothing needs, and takes in weights that stay and lie in another file.
-func (w *writer) sweep() error {
-	g := w.graph
-	needed := map[string]bool{g.Outputs[0].Name: true}
-	nodes := make([]onnx.Node, 0, len(g.Nodes))
-	for i := len(g.Nodes) - 1; i >= 0; i-- { // nodes are in topological order
-		used := false
-		for _, out := range g.Nodes[i].Outputs {
-			used = used || out != "" && needed[out]
-		}
-		if !used {
-			continue
-		}
-		for _, in := range g.Nodes[i].Inputs {
-			needed[in] = true
-		}
-		nodes = append(nodes, g.Nodes[i])
-	}
-	slices.Reverse(nodes)
-	var stay []onnx.Tensor
-	for _, t := range g.Initializers {
-		if !needed[t.Name] {
-			continue
-		}
+// inline takes in weights that lie in another file.
+func (w *writer) inline() error {
+	for i := range w.graph.Initializers {
+		t := &w.graph.Initializers[i]
 		if t.External != nil {
-			data, err := w.tensors.Read(&t)
+			data, err := w.tensors.Read(t)
 			if err != nil {
 				return err
 			}
@@ -200,9 +180,7 @@ func (w *writer) sweep() error {
 		if w.bytes > bytesMax {
 			return w.tooLarge()
 		}
-		stay = append(stay, t)
 	}
-	g.Nodes, g.Initializers = nodes, stay
 	return nil
 }
 

@@ -9,11 +9,11 @@ import (
 
 // product is MatMulNBits with its weights unpacked.
 func (w *writer) product(n *onnx.Node) error {
-	if len(n.Inputs) < 3 || input(n, 4) != "" || output(n, 0) == "" || integer(n, "weight_prepacked", 0) != 0 {
+	if len(n.Inputs) < 3 || n.Input(4) != "" || n.Output(0) == "" || integer(n, "weight_prepacked", 0) != 0 {
 		return w.refuseNode(n, "its weights are packed in a way that is not known here")
 	}
 	m := matrix{outputs: integer(n, "N", 0), inputs: integer(n, "K", 0), block: integer(n, "block_size", 0), bits: integer(n, "bits", 4)}
-	rows, err := w.unpack(n, m, input(n, 1), input(n, 2), input(n, 3))
+	rows, err := w.unpack(n, m, n.Input(1), n.Input(2), n.Input(3))
 	if err != nil {
 		return err
 	}
@@ -23,9 +23,9 @@ func (w *writer) product(n *onnx.Node) error {
 			turned[j*m.outputs+i] = rows[i*m.inputs+j]
 		}
 	}
-	y, bias := n.Outputs[0], input(n, 5)
+	y, bias := n.Outputs[0], n.Input(5)
 	if bias != "" {
-		y = output(n, 0) + "/plain/product"
+		y = n.Output(0) + "/plain/product"
 	}
 	weights := w.floats(n.Inputs[1]+".plain", turned, m.inputs, m.outputs)
 	w.nodes = append(w.nodes, onnx.Node{Name: n.Name, Op: "MatMul", Inputs: []string{n.Inputs[0], weights}, Outputs: []string{y}})
@@ -37,23 +37,23 @@ func (w *writer) product(n *onnx.Node) error {
 
 // lookup is GatherBlockQuantized with its table unpacked.
 func (w *writer) lookup(n *onnx.Node) error {
-	if len(n.Inputs) < 3 || output(n, 0) == "" || integer(n, "gather_axis", 0) != 0 || integer(n, "quantize_axis", 1) != 1 {
+	if len(n.Inputs) < 3 || n.Output(0) == "" || integer(n, "gather_axis", 0) != 0 || integer(n, "quantize_axis", 1) != 1 {
 		return w.refuseNode(n, "its axes are not known here")
 	}
 	codes := n.Inputs[0]
 	for i := range w.graph.Nodes {
-		if r := &w.graph.Nodes[i]; r.Op == "Reshape" && output(r, 0) == codes {
-			codes = input(r, 0) // of a language head, which the embedding shares
+		if r := &w.graph.Nodes[i]; r.Op == "Reshape" && r.Output(0) == codes {
+			codes = r.Input(0) // of a language head, which the embedding shares
 		}
 	}
 	m := matrix{block: integer(n, "block_size", 128), bits: integer(n, "bits", 4)}
 	if s := w.constants[n.Inputs[2]]; s != nil && len(s.Dims) == 2 && s.Dims[1] <= sizeMax && m.block <= sizeMax {
 		m.outputs, m.inputs = s.Dims[0], s.Dims[1]*m.block
 	}
-	if m.bits == 8 && input(n, 3) == "" {
+	if m.bits == 8 && n.Input(3) == "" {
 		return w.refuseNode(n, "8 bits without zero points") // which this operator takes as signed
 	}
-	rows, err := w.unpack(n, m, codes, n.Inputs[2], input(n, 3))
+	rows, err := w.unpack(n, m, codes, n.Inputs[2], n.Input(3))
 	if err != nil {
 		return err
 	}

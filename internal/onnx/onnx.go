@@ -142,6 +142,19 @@ func (n *Node) Attribute(name string) *Attribute {
 	return nil
 }
 
+// Input is the name of the node's i-th input, "" where it is absent.
+func (n *Node) Input(i int) string { return at(n.Inputs, i) }
+
+// Output is the name of the node's i-th output, "" where it is absent.
+func (n *Node) Output(i int) string { return at(n.Outputs, i) }
+
+func at(names []string, i int) string {
+	if i < len(names) {
+		return names[i]
+	}
+	return ""
+}
+
 // DataType is TensorProto.DataType.
 type DataType int32
 
