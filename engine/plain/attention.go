@@ -31,11 +31,11 @@ func (w *writer) attention(n *onnx.Node) error {
 	}
 	q, k, v = w.byHead(q, at+"q", h.queries, h.dim), w.byHead(k, at+"k", h.keys, h.dim), w.byHead(v, at+"v", h.keys, h.dim)
 	if integer(n, "do_rotary", 0) == 1 {
-		cosines, sines, half, err := w.rotary(n, h)
+		cosines, sines, err := w.rotary(n, h)
 		if err != nil {
 			return err
 		}
-		q, k = w.rotate(q, at+"q", cosines, sines, half, h.dim), w.rotate(k, at+"k", cosines, sines, half, h.dim)
+		q, k = w.rotate(q, at+"q", cosines, sines, h.dim/2), w.rotate(k, at+"k", cosines, sines, h.dim/2)
 	}
 	k, v = w.repeat(k, at+"k", h), w.repeat(v, at+"v", h)
 	scale := float32(1 / math.Sqrt(float64(h.dim)))
@@ -113,45 +113,39 @@ func (w *writer) repeat(x, at string, h heads) string {
 	return w.add("Concat", at+"/all", all, attribute("axis", 1))
 }
 
-// rotary makes the tables of the rotation, (1, 1, window, dim): each cosine for both halves of what is rotated, 1 and 0 behind.
-func (w *writer) rotary(n *onnx.Node, h heads) (cosines, sines string, half int64, err error) {
+// rotary makes the tables of the rotation, (1, 1, window, dim): each value for both halves.
+func (w *writer) rotary(n *onnx.Node, h heads) (cosines, sines string, err error) {
 	cos, sin := w.constants[n.Input(7)], w.constants[n.Input(8)]
 	if cos == nil || sin == nil || len(cos.Dims) != 2 || len(sin.Dims) != 2 || cos.Type != onnx.Float32 || sin.Type != onnx.Float32 ||
-		cos.Dims[0] < w.window || sin.Dims[0] < w.window || cos.Dims[1] != sin.Dims[1] || cos.Dims[1] < 1 || 2*cos.Dims[1] > h.dim {
-		return "", "", 0, w.refuseNode(n, "its rotary tables are no constants of float32 for %d tokens", w.window)
+		cos.Dims[0] < w.window || sin.Dims[0] < w.window || 2*cos.Dims[1] != h.dim || 2*sin.Dims[1] != h.dim {
+		return "", "", w.refuseNode(n, "its rotary tables are no constants of float32 for %d tokens and whole heads", w.window)
 	}
-	half = cos.Dims[1]
+	half := h.dim / 2
 	tables := make([][]float32, 2)
 	for i, t := range []*onnx.Tensor{cos, sin} {
 		b := make([]byte, w.window*half*4)
 		if err := w.tensors.ReadAt(b, t, 0); err != nil {
-			return "", "", 0, err
+			return "", "", err
 		}
 		short, long := floatsOf(b), make([]float32, w.window*h.dim)
 		for row := range w.window {
 			line := long[row*h.dim : (row+1)*h.dim]
 			copy(line, short[row*half:(row+1)*half])
 			copy(line[half:], short[row*half:(row+1)*half])
-			for j := 2 * half; j < h.dim && i == 0; j++ {
-				line[j] = 1
-			}
 		}
 		tables[i] = long
 	}
-	return w.floats("plain.cosines."+cos.Name, tables[0], 1, 1, w.window, h.dim), w.floats("plain.sines."+sin.Name, tables[1], 1, 1, w.window, h.dim), half, nil
+	return w.floats("plain.cosines."+cos.Name, tables[0], 1, 1, w.window, h.dim), w.floats("plain.sines."+sin.Name, tables[1], 1, 1, w.window, h.dim), nil
 }
 
-// rotate turns (1, heads, window, dim): x * cosines + (-second half, first half, rest) * sines.
-func (w *writer) rotate(x, at, cosines, sines string, half, dim int64) string {
-	sizes, parts := []int64{half, half}, []string{at + "/first", at + "/second"}
-	if rest := dim - 2*half; rest > 0 {
-		sizes, parts = append(sizes, rest), append(parts, at+"/rest")
-	}
+// rotate turns (1, heads, window, dim): x * cosines + (-second half, first half) * sines.
+func (w *writer) rotate(x, at, cosines, sines string, half int64) string {
+	parts := []string{at + "/first", at + "/second"}
 	w.nodes = append(w.nodes, onnx.Node{
-		Name: at + "/halves", Op: "Split", Inputs: []string{x, w.list(sizes...)}, Outputs: parts, Attributes: []onnx.Attribute{attribute("axis", 3)},
+		Name: at + "/halves", Op: "Split", Inputs: []string{x, w.list(half, half)}, Outputs: parts, Attributes: []onnx.Attribute{attribute("axis", 3)},
 	})
 	minus := w.add("Neg", at+"/minus", []string{parts[1]})
-	across := w.add("Concat", at+"/across", append([]string{minus, parts[0]}, parts[2:]...), attribute("axis", 3))
+	across := w.add("Concat", at+"/across", []string{minus, parts[0]}, attribute("axis", 3))
 	straight := w.add("Mul", at+"/straight", []string{x, cosines})
 	return w.add("Add", at+"/rotated", []string{straight, w.add("Mul", at+"/turn", []string{across, sines})})
 }
