@@ -32,7 +32,7 @@ type Options struct {
 	MemoryLimit int64 // bytes of the device's memory for the arena; 0 is no limit
 	Arena       Arena
 	TF32        bool    // matrix products with 10-bit mantissas
-	Graph       bool    // capture a step as a CUDA graph and replay it; shapes and addresses must not change, as those of package engine do
+	Graph       bool    // record a one-token step as a CUDA graph and replay it
 	Stream      uintptr // a cudaStream_t of the caller's on which to compute; 0 is one of the provider's own
 	Folder      string  // where NVIDIA's libraries are looked for first
 }
@@ -72,6 +72,7 @@ func Keys() map[string]string {
 		"device":    "number of the GPU, from 0",
 		"memory":    "most memory of the GPU for the runtime's arena, such as 8GiB",
 		"arena":     "how the arena grows: same (as requested) or double",
+		"graph":     "record a one-token step as a CUDA graph and replay it: on or off",
 		"tf32":      "matrix products with 10-bit mantissas: on or off",
 		"libraries": "folder with NVIDIA's libraries",
 	}
@@ -100,6 +101,10 @@ func Parse(values map[string]string) (o Options, err error) {
 				o.Arena = NextPowerOfTwo
 			default:
 				expected = "same or double"
+			}
+		case "graph":
+			if o.Graph = value == "on"; !o.Graph && value != "off" {
+				expected = "on or off"
 			}
 		case "tf32":
 			if o.TF32 = value == "on"; !o.TF32 && value != "off" {

@@ -63,10 +63,12 @@ func TestParse(t *testing.T) {
 		{"tf32", "on", Options{TF32: true}, ""},
 		{"tf32", "off", Options{}, ""},
 		{"tf32", "1", Options{}, "on or off"},
-		{"graph", "on", Options{}, "there is none"},
+		{"graph", "on", Options{Graph: true}, ""},
+		{"graph", "off", Options{}, ""},
+		{"graph", "1", Options{}, "on or off"},
 		{"libraries", "/opt/cuda", Options{Folder: "/opt/cuda"}, ""},
 		{"libraries", "", Options{}, "a folder"},
-		{"stream", "1", Options{}, "expected one of arena, device, libraries, memory, tf32"},
+		{"stream", "1", Options{}, "expected one of arena, device, graph, libraries, memory, tf32"},
 	} {
 		got, err := Parse(map[string]string{c.key: c.value})
 		if c.err != "" {

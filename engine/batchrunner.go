@@ -127,6 +127,9 @@ func (b *batchRunner) toDevice() error {
 		return nil
 	}
 	b.caches = append(b.caches, there)
+	if err := b.model.runner.recording.renew(); err != nil {
+		return err
+	}
 	here := b.joint
 	if err := there.Take(here.cache); err != nil {
 		return err

@@ -57,6 +57,7 @@ type Options struct {
 	Log       zerolog.Logger
 
 	device ort.Device // for tests: a memory that stands in for a GPU's
+	record bool       // for tests: whether its provider records
 }
 
 // Model is an open model. It is safe for concurrent use: requests take turns.
@@ -79,6 +80,7 @@ type Model struct {
 	compared  int64    // bytes that the original was foreseen to take, if it was opened first to be compared with
 	topped    *derived // the original with the choice of tokens appended, nil: whole rows of logits are given alone
 	transfer  *transfer
+	records   bool     // whether the device's provider shall record one-token steps
 	bare      *derived // the original with places for adapters, nil: none were wished for, or our kernels have them
 	places    *places  // for adapters, nil: none
 	stepBytes int64
@@ -175,7 +177,7 @@ func prepareModel(env *ort.Env, files model.Files, o Options) (*Model, error) {
 	}
 	m.named = m.identity(files, o)
 	if device.Name != "" {
-		m.transfer = newTransfer(env, o.Providers)
+		m.transfer, m.records = newTransfer(env, o.Providers), records(o.Providers) || o.record
 	}
 	if err := m.planKernels(files, o); err != nil {
 		return nil, err
@@ -292,8 +294,13 @@ func (m *Model) openRunner() error {
 			return err
 		}
 	}
-	m.runner, err = newRunner(m, 1, m.cache)
-	return err
+	if m.runner, err = newRunner(m, 1, m.cache); err != nil || !m.records {
+		return err
+	}
+	if err := m.openRecording(m.runner); err != nil {
+		m.spec.Warnings = append(slices.Clip(m.spec.Warnings), "steps are not recorded: "+err.Error())
+	}
+	return nil
 }
 
 // Spec is what was found in the model's files and graph.

@@ -42,6 +42,7 @@ type runner struct {
 	wanted    *ort.Value // (n) int64: which of the run's tokens get logits, nil where the graph does not ask
 	keep      []int64    // one element: how many of the run's last tokens get logits, nil where the graph does not ask
 	branch    []bool     // one element: whether a merged graph takes its cached branch
+	recording *recording // of one-token steps, nil: none
 	top       *top       // nil where the graph gives whole rows alone
 	wide      *ort.Value // (1, n, vocab): logits of several tokens of the single row, nil until they are needed
 	last      *ort.Value // (rows, 1, vocab): logits of each row's last token
@@ -397,6 +398,9 @@ func (r *runner) runLogits(n, rows int) error {
 		if r.keep != nil {
 			r.keep[0] = 1
 		}
+		if r.recording.used(n) {
+			return r.recording.run(r.cancel)
+		}
 		return r.top.run(r.cancel)
 	}
 	given := rows
@@ -460,6 +464,7 @@ func (r *runner) Close() error {
 	if r.call != nil {
 		errs = append(errs, r.call.Close())
 	}
+	errs = append(errs, r.recording.Close())
 	if r.top != nil {
 		errs = append(errs, r.top.Close())
 	}

@@ -15,6 +15,7 @@ import (
 func (m *Model) sessionOptions(o Options) ort.SessionOptions {
 	s := ort.SessionOptions{
 		Threads: m.threads, Spin: o.Spin == nil || *o.Spin, Arena: true, RecordPlacement: true, HugePages: true, Providers: o.Providers,
+		OneThread: m.device.Name != "", // CUDA's provider keeps handles and recordings for each thread that ran it
 	}
 	if o.Kernels == KernelsExact {
 		s.Config = map[string]string{"mlas.qnbit.force_fp32": "1"}
@@ -25,7 +26,22 @@ func (m *Model) sessionOptions(o Options) ort.SessionOptions {
 // openSession opens the graph with the providers asked for, and notes which one truly runs.
 func (m *Model) openSession(files model.Files, o Options) error {
 	options := m.sessionOptions(o)
-	var err error
+	err := m.openGraph(files, options)
+	if err != nil && m.records { // a provider that records refuses a graph of which it does not hold all
+		options.Providers = unrecorded(options.Providers)
+		refused := err
+		if err = m.openGraph(files, options); err == nil {
+			m.records = false
+			m.notes = append(m.notes, "steps are not recorded: "+refused.Error())
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return m.place(files)
+}
+
+func (m *Model) openGraph(files model.Files, options ort.SessionOptions) (err error) {
 	switch {
 	case m.packed != nil:
 		err = m.openDerived(files, options)
@@ -45,10 +61,7 @@ func (m *Model) openSession(files model.Files, o Options) error {
 	default:
 		m.session, err = m.env.OpenSession(files.Path(files.Graph), options)
 	}
-	if err != nil {
-		return err
-	}
-	return m.place(files)
+	return err
 }
 
 // write encodes a graph that was edited.

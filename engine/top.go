@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/shammah/shammah-engine/engine/derive"
@@ -14,7 +15,10 @@ import (
 type top struct {
 	on      bool // for the requests that run now
 	call    *ort.Call
+	inputs  []string // of the call, and its outputs
+	outputs []string
 	present int        // where the cache begins among the outputs
+	at      int        // where the scale is among the inputs
 	scale   *ort.Value // (rows, 1) float32, which the runner closes
 	largest []*ort.Value
 	all     *ort.Value // (rows, vocab) float32, on the device if there is one
@@ -59,11 +63,11 @@ func original(s model.Signature) model.Signature {
 
 // openTop makes the call that gives the largest logits, with the inputs and the cache of the runner's own.
 func (r *runner) openTop(m *Model, scale *ort.Value, inputs, present []string) (err error) {
-	t := &top{env: m.env, scale: scale}
+	t := &top{env: m.env, scale: scale, inputs: inputs, outputs: []string{derive.TopLogits, derive.TopIDs, derive.TopProbs, derive.TopRow}}
 	r.top = t
-	outputs := []string{derive.TopLogits, derive.TopIDs, derive.TopProbs, derive.TopRow}
-	t.present = len(outputs)
-	if t.call, err = r.session.NewCall(inputs, append(outputs, present...)); err != nil {
+	t.at, t.present = slices.Index(inputs, derive.TopScale), len(t.outputs)
+	t.outputs = append(t.outputs, present...)
+	if t.call, err = r.session.NewCall(inputs, t.outputs); err != nil {
 		return err
 	}
 	rows, k, vocab := int64(r.rows), derive.TopCount(r.spec.Vocab), int64(r.spec.Vocab)
@@ -119,10 +123,16 @@ func (r *runner) chosen() []sample.Logits {
 
 // run computes what was laid out and takes the largest logits.
 func (t *top) run(cancel *ort.RunOptions) error {
-	t.fresh = false
 	if err := t.call.Run(cancel); err != nil {
 		return err
 	}
+	t.took()
+	return nil
+}
+
+// took reads the largest logits that a run has left.
+func (t *top) took() {
+	t.fresh = false
 	ids := ort.View[int64](t.largest[1])
 	for i := range t.given {
 		into := t.given[i].IDs
@@ -130,7 +140,6 @@ func (t *top) run(cancel *ort.RunOptions) error {
 			into[j] = int32(ids[i*len(into)+j])
 		}
 	}
-	return nil
 }
 
 // whole is the row that the largest logits were taken from, valid until the next run.

@@ -135,7 +135,13 @@ func (c *Call) Run(ro *RunOptions) error {
 }
 
 func (c *Call) run(ro *RunOptions) error {
-	err := c.session.env.check(C.ort_call_run(c.session.env.c, c.session.ptr, ro.ptr, c.c))
+	var status *C.OrtStatus
+	if t := c.session.thread; t != nil {
+		status = c.runOn(t, ro)
+	} else {
+		status = C.ort_call_run(c.session.env.c, c.session.ptr, ro.ptr, c.c)
+	}
+	err := c.session.env.check(status)
 	if err == nil {
 		return nil
 	}

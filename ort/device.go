@@ -30,6 +30,8 @@ func (s *Session) NewDeviceTensor(d Device, t ElementType, shape ...int64) (*Val
 		return nil, fail("new tensor on "+d.Name, "%w", err)
 	}
 	e := s.env
+	e.captures.RLock()
+	defer e.captures.RUnlock()
 	m := C.ort_device_new(e.c, s.ptr, name, C.int(d.ID), C.size_t(max(bytes, 1)))
 	if err := e.check(m.status); err != nil {
 		s.drop()

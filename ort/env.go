@@ -7,6 +7,7 @@ import "C"
 import (
 	"fmt"
 	"runtime/cgo"
+	"sync"
 	"unsafe"
 
 	"github.com/rs/zerolog"
@@ -22,15 +23,16 @@ type Options struct {
 type Env struct {
 	life
 	table
-	ptr     *C.OrtEnv
-	memory  *C.OrtMemoryInfo // the CPU's
-	strings *C.OrtAllocator  // the runtime's own, never released
-	library string
-	version string
-	log     zerolog.Logger
-	huge    hugePages
-	shares  shares
-	plugins plugins
+	ptr      *C.OrtEnv
+	memory   *C.OrtMemoryInfo // the CPU's
+	strings  *C.OrtAllocator  // the runtime's own, never released
+	library  string
+	version  string
+	log      zerolog.Logger
+	huge     hugePages
+	shares   shares
+	plugins  plugins
+	captures sync.RWMutex // of sessions with a thread of their own: a run that is recorded is alone
 }
 
 // Open opens the library and makes the environment. It can be opened again when it and everything made from it are closed.

@@ -18,3 +18,6 @@ var (
 	ParseVersion = parseVersion
 	NewestIn     = newestIn
 )
+
+// OnThread calls f on the thread that the session owns.
+func (s *Session) OnThread(f func()) { s.thread.do(f) }

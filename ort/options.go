@@ -55,6 +55,7 @@ type SessionOptions struct {
 	Providers       []Provider        // in order of preference
 	RecordPlacement bool              // so that Session.Placement has an answer
 	HugePages       bool              // packed weights in huge pages where the system has them; memory of a run without an arena
+	OneThread       bool              // every run happens on one thread of the system, which the session owns
 	Operators       *Operators        // that the graph uses beside the runtime's own
 }
 

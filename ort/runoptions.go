@@ -6,8 +6,10 @@ package ort
 import "C"
 
 import (
+	"strconv"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 )
 
 // RunOptions belong to one request: they can end its runs, and say which adapters are active. Implements: OrtRunOptions.
@@ -16,6 +18,7 @@ type RunOptions struct {
 	env        *Env
 	ptr        *C.OrtRunOptions
 	terminated atomic.Bool
+	unrecorded atomic.Bool  // the next run is recorded
 	settings   sync.RWMutex // a run reads them to its end
 	adapters   []*Adapter   // held until the options go
 }
@@ -79,6 +82,35 @@ func (r *RunOptions) SetConfig(key, value string) error {
 	return r.change("run option "+key, func() *Error {
 		return r.env.check(C.ort_run_options_config(r.env.c, r.ptr, pair.at(0), pair.at(1)))
 	})
+}
+
+// Config is what a run key was set to, "" if it was not. Implements: OrtApi::GetRunConfigEntry.
+func (r *RunOptions) Config(key string) (value string, err error) {
+	name, err := cString(key)
+	if err != nil {
+		return "", fail("run option "+key, "%w", err)
+	}
+	defer C.free(unsafe.Pointer(name))
+	err = r.change("run option "+key, func() *Error {
+		value = C.GoString(C.ort_run_options_entry(r.env.c, r.ptr, name))
+		return nil
+	})
+	return value, err
+}
+
+// RunGraph is the run key with the number of a recording, -1 for none.
+const RunGraph = C.ORT_RUN_GRAPH
+
+// Record lets a provider that was told to (CUDA's enable_cuda_graph) record the first run with these options under this number, from 0, and replay it at
+// every later one: without looking at names, shapes or values, so that all tensors must lie in its device's memory and stay where they are.
+// Both must happen on one thread: see SessionOptions.OneThread. Without it no run is recorded.
+func (r *RunOptions) Record(graph int) error {
+	if graph < 0 {
+		return fail("record a run", "its number is %d, expected 0 or more", graph)
+	}
+	err := r.SetConfig(RunGraph, strconv.Itoa(graph))
+	r.unrecorded.Store(err == nil)
+	return err
 }
 
 // AddAdapter makes an adapter active in the runs with these options, which hold it. Implements: OrtApi::RunOptionsAddActiveLoraAdapter.

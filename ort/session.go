@@ -18,6 +18,7 @@ type Session struct {
 	inputs, outputs, overridden []TensorInfo
 	runs                        runs
 	domain                      *C.OrtCustomOpDomain
+	thread                      *thread // that runs happen on; nil: the caller's
 }
 
 // OpenSession loads a graph from a file; external data is looked for beside it.
@@ -91,6 +92,10 @@ func (e *Env) loadSession(ctx context.Context, name string, o SessionOptions, op
 		return nil, err
 	}
 	defer options.close()
+	if o.OneThread {
+		e.captures.RLock()
+		defer e.captures.RUnlock()
+	}
 	var made C.ort_made
 	err = guarded(o.Providers, func() error {
 		stop := options.cancelWith(ctx)
@@ -114,12 +119,20 @@ func (e *Env) loadSession(ctx context.Context, name string, o SessionOptions, op
 		s.release()
 		return nil, err
 	}
+	if o.OneThread {
+		s.thread = newThread()
+	}
 	return s, nil
 }
 
-// release frees the C objects.
+// release frees the C objects, and then the thread that they were used on.
 func (s *Session) release() {
+	if s.thread != nil {
+		s.env.captures.RLock()
+		defer s.env.captures.RUnlock()
+	}
 	C.ort_session_release(s.env.c, s.ptr)
+	s.thread.close()
 	if s.domain != nil {
 		C.ort_domain_release(s.env.c, s.domain)
 	}

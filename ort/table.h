@@ -271,9 +271,16 @@ static inline ort_device_memory ort_device_new(const OrtApi *t, const OrtSession
 
 // runs
 
+// A provider that records runs would record the first of any shape: none is, unless a later entry gives its number.
+#define ORT_RUN_GRAPH "gpu_graph_id"
+
 static inline ort_made ort_run_options(const OrtApi *t) {
   OrtRunOptions *o = NULL;
   OrtStatus *s = t->CreateRunOptions(&o);
+  if (!s && (s = t->AddRunConfigEntry(o, ORT_RUN_GRAPH, "-1"))) {
+    t->ReleaseRunOptions(o);
+    o = NULL;
+  }
   return (ort_made){s, o};
 }
 
@@ -281,6 +288,7 @@ static inline void ort_run_options_release(const OrtApi *t, OrtRunOptions *o) { 
 static inline OrtStatus *ort_run_options_terminate(const OrtApi *t, OrtRunOptions *o) { return t->RunOptionsSetTerminate(o); }
 static inline OrtStatus *ort_run_options_resume(const OrtApi *t, OrtRunOptions *o) { return t->RunOptionsUnsetTerminate(o); }
 static inline OrtStatus *ort_run_options_config(const OrtApi *t, OrtRunOptions *o, const char *k, const char *v) { return t->AddRunConfigEntry(o, k, v); }
+static inline const char *ort_run_options_entry(const OrtApi *t, const OrtRunOptions *o, const char *k) { return t->GetRunConfigEntry(o, k); }
 static inline OrtStatus *ort_run_options_adapter(const OrtApi *t, OrtRunOptions *o, const OrtLoraAdapter *a) { return t->RunOptionsAddActiveLoraAdapter(o, a); }
 
 // A call is one prepared run: names and values in memory of its own, inputs first.

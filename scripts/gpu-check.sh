@@ -78,6 +78,18 @@ for model in tiny "$@"; do
     [ "$(field "$work/rows.0" text)" = "$(field "$work/rows.1e-30" text)" ] && same=ok
     verdict $same choice "128 tokens chosen where the logits are, and from whole rows; $(field "$work/rows.0" decode_tokens_per_second) and $(field "$work/rows.1e-30" decode_tokens_per_second) tokens/s"
   fi
+  # CUDA graphs: the same text as without, and both rates.
+  if [ "$provider" = cuda ]; then
+    for how in off on; do
+      "$program" run -v -m "$model" --provider cuda --provider-option "graph=$how" --temperature 0 --repetition-penalty 1 --speculate off --ignore-eos -n 256 --json "Tell me a story." > "$work/graph.$how" 2> "$work/graph.log" || verdict wrong graph "$(tail -1 "$work/graph.log")"
+    done
+    if [ -s "$work/graph.off" ] && [ -s "$work/graph.on" ]; then
+      same=wrong
+      [ "$(field "$work/graph.off" text)" = "$(field "$work/graph.on" text)" ] && same=ok
+      verdict $same graph "256 tokens without a CUDA graph and with one; $(field "$work/graph.off" decode_tokens_per_second) and $(field "$work/graph.on" decode_tokens_per_second) tokens/s"
+      say graph "$(grep -m 1 -E 'steps are (replayed|not recorded|no longer replayed)' "$work/graph.log" || echo 'nothing says whether it was used')"
+    fi
+  fi
   for how in "--temperature 0.7 --top-k 40 --top-p 1" "--temperature 0.7 --top-k 0 --top-p 0.9"; do
     for where in cpu "$provider"; do # shellcheck disable=SC2086
       "$program" run -m "$model" --provider "$where" $how --seed 1 -n 32 "Tell me a story." > "$work/sampled.$where" 2> "$work/log" || verdict wrong "sampling" "$(tail -1 "$work/log")"
@@ -125,7 +137,6 @@ sys.exit(child.returncode != 130)
 END
 if [ $? = 0 ]; then verdict ok "Ctrl-C" "ends an answer with code 130"; else verdict wrong "Ctrl-C" "ends an answer with code 130"; fi
 
-say graphs "CUDA graphs: not built, see docs/PROVIDERS.md"
 echo
 say result "$failures failed"
 [ "$failures" = 0 ]
