@@ -204,9 +204,9 @@ func TestHostileEncodes(t *testing.T) {
 			}
 			defer tok.Close()
 			for _, text := range []string{"", "a", "ab ab", strings.Repeat("a", 20_000), strings.Repeat("xy", 10_000) + "z"} {
-				begin := time.Now()
+				begin := cpuTime()
 				ids, err := tok.Encode(text, EncodeOptions{AddSpecial: true})
-				if took := time.Since(begin); took > 3*time.Second {
+				if took := cpuTime() - begin; took > 3*time.Second {
 					t.Errorf("%d bytes took %v", len(text), took)
 				}
 				if name == "padding" && len(ids) > len(text) || name == "truncation" && strings.HasPrefix(text, "aaa") && len(ids) != len(text) {
@@ -277,7 +277,7 @@ func TestHostileTemplates(t *testing.T) {
 		"calls deep":      `{{ f` + strings.Repeat("()", 50_000) + ` }}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			begin := time.Now()
+			begin := cpuTime()
 			tmpl, err := ParseTemplate(src)
 			if err == nil {
 				_, err = tmpl.Render(nil)
@@ -288,7 +288,7 @@ func TestHostileTemplates(t *testing.T) {
 			} else if strings.ContainsAny(err.Error(), "\n\r") {
 				t.Errorf("the error is not one line: %v", err)
 			}
-			if took := time.Since(begin); took > 5*time.Second {
+			if took := cpuTime() - begin; took > 5*time.Second {
 				t.Errorf("it took %v", took)
 			}
 			t.Log(err)
@@ -302,6 +302,7 @@ func TestHostileTemplates(t *testing.T) {
 	}
 }
 
+// cpuTime is what this process has computed: a busy machine makes it no longer.
 func cpuTime() time.Duration {
 	var r syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &r) != nil {
