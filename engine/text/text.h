@@ -8,7 +8,8 @@
 
 enum { SHAMMAH_TEXT_OK = 0, SHAMMAH_TEXT_FAILED = 1, SHAMMAH_TEXT_RAISED = 2, SHAMMAH_TEXT_LONG = 3 };
 
-// Bytes, ids or a pointer; or the text of an error. Freed with shammah_text_free unless borrowed.
+// Bytes, ids or a pointer; or the text of an error. Freed with shammah_text_free unless borrowed. The pointer is NULL or a real one,
+// also of an empty reply: Go does not bear others.
 struct shammah_text_reply {
   void *data;
   size_t len;

@@ -266,6 +266,9 @@ fn c_string(text: &str) -> *mut c_char {
 }
 
 fn leak<T>(values: Vec<T>) -> *mut T {
+    if values.is_empty() {
+        return ptr::null_mut(); // and not Rust's own pointer to nothing, which Go cannot hold
+    }
     Box::into_raw(values.into_boxed_slice()).cast()
 }
 

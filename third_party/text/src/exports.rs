@@ -30,14 +30,24 @@ const FAILED: i32 = 1;
 const RAISED: i32 = 2;
 const LONG: i32 = 3;
 
+/// What an empty reply points to. Rust's own pointer to nothing is the number 1, and Go ends the process when it meets such a
+/// pointer on a stack that it moves.
+static NOTHING: u8 = 0;
+
+fn nothing() -> *mut c_void {
+    (&raw const NOTHING).cast_mut().cast()
+}
+
 impl Reply {
     fn bytes(bytes: Vec<u8>, status: i32, detail: u32) -> Reply {
         let len = bytes.len();
-        Reply { data: Box::into_raw(bytes.into_boxed_slice()).cast(), len, status, detail }
+        let data = if len == 0 { nothing() } else { Box::into_raw(bytes.into_boxed_slice()).cast() };
+        Reply { data, len, status, detail }
     }
 
     fn borrowed(text: &str) -> Reply {
-        Reply { data: text.as_ptr() as *mut c_void, len: text.len(), status: OK, detail: 0 }
+        let data = if text.is_empty() { nothing() } else { text.as_ptr() as *mut c_void };
+        Reply { data, len: text.len(), status: OK, detail: 0 }
     }
 
     fn pointer<T>(value: T) -> Reply {
@@ -70,7 +80,7 @@ unsafe fn text<'a>(data: *const u8, len: usize) -> std::borrow::Cow<'a, str> {
 /// `data` and `len` come from a reply of this library that was not borrowed.
 #[no_mangle]
 pub unsafe extern "C" fn shammah_text_free(data: *mut c_void, len: usize) {
-    if !data.is_null() {
+    if !data.is_null() && len != 0 {
         drop(Box::from_raw(ptr::slice_from_raw_parts_mut(data.cast::<u8>(), len)));
     }
 }
