@@ -299,16 +299,16 @@ func (g *generation) fit() error {
 		return fmt.Errorf("decode: generate: max tokens %d and min tokens %d must not be negative", g.maxTokens, g.minTokens)
 	}
 	room := capacity - max(g.maxTokens, 1)
+	if g.overflow == OverflowTruncate && g.maxTokens == 0 {
+		room -= capacity / 4
+	}
 	switch {
 	case len(g.prompt) <= room:
 	case g.overflow == OverflowTruncate && room > 0:
-		if g.maxTokens == 0 {
-			room -= capacity / 4
-		}
 		g.stats.Dropped = len(g.prompt) - room
 		g.prompt = g.prompt[len(g.prompt)-room:]
 	case g.overflow == OverflowShift && len(g.prompt) < capacity:
-	case g.overflow == OverflowShift:
+	case g.overflow == OverflowShift && capacity > 1:
 		g.stats.Dropped = len(g.prompt) - capacity/2
 		g.prompt = g.prompt[len(g.prompt)-capacity/2:]
 	default:

@@ -228,6 +228,26 @@ func TestOverflow(t *testing.T) {
 			t.Errorf("got %v %+v %v, want [4 5] after 7 were dropped", ids, stats, err)
 		}
 	})
+	t.Run("truncate leaves that room for a prompt that would just fit, too", func(t *testing.T) {
+		m := &script{capacity: 8}
+		q := request(long[5:]...) // 7 tokens
+		q.Overflow = OverflowTruncate
+		ids, _, stats, err := collect(t, t.Context(), m, q)
+		if err != nil || len(ids) != 3 || stats.Dropped != 2 || stats.PromptTokens != 5 {
+			t.Errorf("got %v %+v %v, want 3 tokens after 2 of the prompt were dropped", ids, stats, err)
+		}
+	})
+	t.Run("nothing fits a context of one token", func(t *testing.T) {
+		for _, overflow := range []Overflow{OverflowError, OverflowTruncate, OverflowShift} {
+			for _, prompt := range [][]int32{{1}, {1, 2, 3}} {
+				q := request(prompt...)
+				q.Overflow = overflow
+				if ids, _, _, err := collect(t, t.Context(), &script{capacity: 1}, q); !errors.Is(err, ErrContext) || len(ids) > 0 {
+					t.Errorf("overflow rule %d, prompt %v: got %v, %v; want no token and ErrContext", overflow, prompt, ids, err)
+				}
+			}
+		}
+	})
 }
 
 func TestGenerateFaults(t *testing.T) {
