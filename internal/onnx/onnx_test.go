@@ -165,11 +165,20 @@ func TestMalformed(t *testing.T) {
 	for range 3 << 20 {
 		many = append(many, 13<<3, 0x00) // an unknown number
 	}
+	var integers []byte // a byte each in the file, and eight in memory
+	for range 400 {
+		integers = protowire.AppendBytes(protowire.AppendTag(integers, 5, protowire.BytesType),
+			protowire.AppendBytes(protowire.AppendTag(nil, 8, protowire.BytesType), make([]byte, 60_000)))
+	}
+	for _, field := range []protowire.Number{1, 7} { // of a node, of a graph
+		integers = protowire.AppendBytes(protowire.AppendTag(nil, field, protowire.BytesType), integers)
+	}
 	tests := []struct {
 		name  string
 		file  []byte
 		fault string
 	}{
+		{"many integers", integers, "its graph takes more than"},
 		{"text", []byte("garbage garbage garbage"), ""},
 		{"zeros", make([]byte, 100), "field number 0"},
 		{"four bytes", []byte("abcd"), ""},

@@ -211,8 +211,9 @@ func (r *reader) message(x field) error {
 	return r.keep(messageCost)
 }
 
-// integers appends the values of a repeated integer field, packed or not, at most limit of them in all.
+// integers appends the values of a repeated integer field, packed or not, at most limit of them in all, and counts them.
 func (r *reader) integers(list *[]int64, x field, limit int) error {
+	had := len(*list)
 	if x.typ == protowire.VarintType {
 		*list = append(*list, int64(x.value))
 	} else if err := r.message(x); err != nil {
@@ -231,7 +232,7 @@ func (r *reader) integers(list *[]int64, x field, limit int) error {
 	if len(*list) > limit {
 		return fmt.Errorf("%w: byte %d: more than %d integers in field %d", ErrMalformed, r.pos, limit, x.num)
 	}
-	return nil
+	return r.keep(8 * int64(len(*list)-had))
 }
 
 func le32(b []byte) uint32 { return binary.LittleEndian.Uint32(b) }
