@@ -3,7 +3,6 @@ package hub
 import (
 	"context"
 	"errors"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -128,8 +127,7 @@ func (c *Client) get(ctx context.Context, address string, header http.Header) (*
 		default:
 			return answer, nil
 		}
-		_, _ = io.CopyN(io.Discard, answer.Body, 4<<10)
-		answer.Body.Close()
+		answer.Body.Close() // unread: it may never come
 		if u, err = c.next(u, answer.Header.Get("Location")); err != nil {
 			return nil, err
 		}

@@ -41,11 +41,11 @@ func secureServer(t *testing.T, h http.Handler) *httptest.Server {
 	return s
 }
 
-// slow serves a body of which each part takes a while, over connections in memory, so that the test's clock is the only one.
+// slow serves a body of which each part takes a while.
 func slow(t *testing.T, before, between time.Duration, part int) (*Client, *Plan, File) {
 	body := make([]byte, 200_000)
 	f := File{Path: "onnx/model.onnx", Size: int64(len(body)), Blob: hubtest.SHA256(body)}
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	c := inMemory(t, func(w http.ResponseWriter, r *http.Request) {
 		pause := func(d time.Duration) {
 			select {
 			case <-time.After(d):
@@ -61,7 +61,13 @@ func slow(t *testing.T, before, between time.Duration, part int) (*Client, *Plan
 			w.(http.Flusher).Flush()
 			pause(between)
 		}
-	})}
+	})
+	return c, &Plan{Repo: testRepo, Revision: "main", Commit: pinned, Files: []File{f}, tree: map[string]File{}}, f
+}
+
+// inMemory is a client of a hub over connections in memory, so that the test's clock is the only one.
+func inMemory(t *testing.T, hub http.HandlerFunc) *Client {
+	server := &http.Server{Handler: hub}
 	l := &memory{connections: make(chan net.Conn), closed: make(chan struct{})}
 	go func() { _ = server.Serve(l) }()
 	t.Cleanup(func() { _ = server.Close() })
@@ -76,7 +82,7 @@ func slow(t *testing.T, before, between time.Duration, part int) (*Client, *Plan
 		return client, nil
 	}
 	t.Cleanup(c.Close)
-	return c, &Plan{Repo: testRepo, Revision: "main", Commit: pinned, Files: []File{f}, tree: map[string]File{}}, f
+	return c
 }
 
 // memory is a listener for connections in memory.
@@ -135,6 +141,30 @@ func TestStall_D21(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A redirect announces a body that never comes, and nobody needs.
+func TestStallInARedirect_D21(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := inMemory(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/there" {
+				return
+			}
+			w.Header().Set("Location", "/there")
+			w.Header().Set("Content-Length", "100")
+			w.WriteHeader(http.StatusFound)
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		})
+		a, err := c.get(t.Context(), "http://127.0.0.1/here", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Body.Close()
+		if a.StatusCode != http.StatusOK || a.Request.URL.Path != "/there" {
+			t.Errorf("got %s from %s, want 200 from /there", a.Status, a.Request.URL)
+		}
+	})
 }
 
 func TestNoConnection_D22(t *testing.T) {
