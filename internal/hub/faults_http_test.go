@@ -138,6 +138,25 @@ func (w *world) leave(n int, etag string) (path string) {
 	return path
 }
 
+// A folder may have any name: none of its characters is a pattern.
+func TestGoesOnInAnyFolder_D08(t *testing.T) {
+	w := newWorld(t)
+	w.env.Cache = filepath.Join(t.TempDir(), `[models] *?\`, "hub")
+	w.client = w.newClient(w.client.access)
+	w.leave(100_000, "")
+	p, err := w.pull(PlanOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.whole(q4Files...)
+	if r := w.weightRequests(); len(r) != 1 || r[0].Header.Get("Range") != "bytes=100000-" {
+		t.Errorf("requests %v, want one for the rest", r)
+	}
+	if p.Missing >= p.Total()-99_999 {
+		t.Errorf("%d of %d bytes were said to be missing, though 100000 of them were there", p.Missing, p.Total())
+	}
+}
+
 func TestTooManyRequests_D05(t *testing.T) {
 	date := time.Date(2031, 5, 1, 12, 0, 0, 0, time.UTC)
 	at := func(d time.Duration) []string {

@@ -86,6 +86,7 @@ func TestList_D39(t *testing.T) {
 		{"too many", many(20_001), "more than 20000 files"},
 		{"twice", "[" + file("a") + "," + file("a") + "]", "a is in the list twice"},
 		{"negative size", `[{"type":"file","path":"a","size":-1,"oid":"` + oid + `"}]`, "the size of a is -1"},
+		{"size out of reason", `[{"type":"file","path":"a","size":9223372036854775807,"oid":"` + oid + `"}]`, "the size of a is 9223372036854775807"},
 		{"size as text", `[{"type":"file","path":"a","size":"1","oid":"` + oid + `"}]`, "no JSON of the form expected"},
 		{"huge size", `[{"type":"file","path":"a","size":1e400,"oid":"` + oid + `"}]`, "no JSON of the form expected"},
 		{"deep", strings.Repeat("[", 100_000), "no JSON of the form expected"},

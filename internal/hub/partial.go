@@ -46,8 +46,7 @@ func (p *partial) etagFile() string { return p.path + etagSuffix }
 // adopt takes over what an earlier download has left of the blob, or begins a new one.
 func (c *Client) adopt(ctx context.Context, r repo, want File, resume bool) (*partial, error) {
 	if resume {
-		left, _ := filepath.Glob(filepath.Join(r.blobs(), want.Blob+"*"+incomplete))
-		for _, path := range left {
+		for _, path := range r.left(want.Blob) {
 			p, err := c.takeOver(ctx, want, path)
 			if p != nil || err != nil {
 				return p, err

@@ -166,6 +166,34 @@ func TestWaitingIsSaid_D30(t *testing.T) {
 	}
 }
 
+// Whoever removes the repository while a pull waits takes the folders along that the pull had made.
+func TestRemovedWhileAPullWaits(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.pull(PlanOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r := w.env.repo(testRepo)
+	free, err := w.client.hold(t.Context(), r.pullLock(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	removed := false
+	w.client.sleep = func(ctx context.Context, d time.Duration) error {
+		if !removed {
+			removed = true
+			free()
+			if _, err := w.newClient(w.client.access).Remove(testRepo); err != nil {
+				t.Error(err)
+			}
+		}
+		return ctx.Err()
+	}
+	if _, err := w.pull(PlanOptions{}); err != nil || !removed {
+		t.Fatalf("got %v, removed: %v", err, removed)
+	}
+	w.whole(q4Files...)
+}
+
 func TestHolderIsKilled_D31(t *testing.T) {
 	w := newWorld(t)
 	cmd, _ := w.process("hold")

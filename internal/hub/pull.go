@@ -67,14 +67,14 @@ func (c *Client) pull(ctx context.Context, p *Plan, on *progress) error {
 	on.total.Store(p.Total())
 	on.files.Store(int32(len(p.Files)))
 	r := c.env.repo(p.Repo)
-	if err := c.prepare(r, p.Commit); err != nil {
-		return err
-	}
 	free, err := c.hold(ctx, r.pullLock(), func() { on.note(Waiting, "", "another pull of "+p.Repo+" is under way") })
 	if err != nil {
 		return err
 	}
 	defer free()
+	if err := c.prepare(r, p.Commit); err != nil {
+		return err
+	}
 	c.sweep(r, staleAfter, false, &Garbage{})
 	if err := c.checkSpace(r, p); err != nil {
 		return err

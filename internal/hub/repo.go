@@ -60,10 +60,13 @@ func (c *Client) prepare(r repo, hash string) error {
 
 const lockPause = 100 * time.Millisecond
 
-// hold takes a lock, and calls wait once when somebody else has it. free gives it back.
+// hold takes a lock, and calls wait once when somebody else has it, who may remove the folder that it lies in. free gives it back.
 func (c *Client) hold(ctx context.Context, path string, wait func()) (free func(), err error) {
 	l := c.lock(path)
 	for waited := false; ; waited = true {
+		if err := c.disk.MkdirAll(filepath.Dir(path)); err != nil {
+			return nil, diskError("make the folder "+filepath.Dir(path)+" of the cache", err)
+		}
 		ok, err := l.TryLock()
 		if isLockless(err) {
 			return func() {}, nil

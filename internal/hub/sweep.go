@@ -18,10 +18,20 @@ func isFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
+// left are the files that interrupted downloads have left of a blob. Names are compared, for a pattern would take in the folder's own.
+func (r repo) left(blob string) (paths []string) {
+	entries, _ := os.ReadDir(r.blobs())
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), blob) && strings.HasSuffix(entry.Name(), incomplete) {
+			paths = append(paths, r.blob(entry.Name()))
+		}
+	}
+	return paths
+}
+
 // leftOf is how many bytes an earlier download has left of a file.
 func leftOf(r repo, f File) (most int64) {
-	left, _ := filepath.Glob(filepath.Join(r.blobs(), f.Blob+"*"+incomplete))
-	for _, path := range left {
+	for _, path := range r.left(f.Blob) {
 		if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && info.Size() <= f.Size {
 			most = max(most, info.Size())
 		}

@@ -34,6 +34,7 @@ const (
 	listBytesMax = 64 << 20
 	listFilesMax = 20_000
 	listPagesMax = 1_000
+	fileBytesMax = 1 << 44        // of one file, far above any real one, so that sums cannot overflow
 	xetOnly      = 50_000_000_000 // bytes; larger files are not served over plain HTTP
 )
 
@@ -124,7 +125,7 @@ func (l *listing) read(d *json.Decoder) error {
 		if _, err := hex.DecodeString(f.Blob); err != nil || len(f.Blob) != digits || strings.ToLower(f.Blob) != f.Blob {
 			return fail(CodeTree, "%s: the hash of %s is %.80q, expected %d hex digits", l.q, e.Path, f.Blob, digits)
 		}
-		if f.Size < 0 {
+		if f.Size < 0 || f.Size > fileBytesMax {
 			return fail(CodeTree, "%s: the size of %s is %d", l.q, e.Path, f.Size)
 		}
 		if _, twice := l.files[e.Path]; twice {
