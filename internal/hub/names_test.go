@@ -109,8 +109,20 @@ func TestList_D39(t *testing.T) {
 		}
 		w.wantError(err, code, test.words)
 	}
-	// A body without end is read to the limit, and no further.
+	// Configurations are read to choose among variants, as long as there are not too many of them.
 	w := newWorld(t)
+	var configs []any
+	for i := range 100 {
+		configs = append(configs, map[string]any{"type": "file", "path": fmt.Sprintf("v%d/genai_config.json", i), "size": genaiBytesMax, "oid": oid})
+	}
+	w.list(configs)
+	_, err := w.pull(PlanOptions{})
+	w.wantError(err, CodeTree, "100 files genai_config.json, more than 64 MiB in all")
+	if n := len(w.hub.Requests()); n > 2 {
+		t.Errorf("%d requests, want those for the commit and the list", n)
+	}
+	// A body without end is read to the limit, and no further.
+	w = newWorld(t)
 	w.hub.Fault(func(out http.ResponseWriter, r *http.Request) bool {
 		if !strings.Contains(r.URL.Path, "/tree/") {
 			return false
@@ -124,7 +136,7 @@ func TestList_D39(t *testing.T) {
 		}
 		return true
 	})
-	_, err := w.pull(PlanOptions{})
+	_, err = w.pull(PlanOptions{})
 	w.wantError(err, CodeTree, "more than 64 MiB")
 }
 

@@ -76,12 +76,8 @@ func (c *Client) Plan(ctx context.Context, name string, o PlanOptions) (*Plan, e
 		return nil, err
 	}
 	list := newListFS(p.tree, p.root)
-	for at, f := range list.files {
-		if path.Base(at) == "genai_config.json" && f.Size <= genaiBytesMax {
-			if list.text[at], err = c.readSmall(ctx, p, f); err != nil {
-				return nil, err
-			}
-		}
+	if err := c.readConfigs(ctx, p, list); err != nil {
+		return nil, err
 	}
 	candidates, err := model.Candidates(list, "", model.FindOptions{Variant: o.Variant, Provider: o.Provider})
 	if err != nil {
@@ -99,6 +95,26 @@ func (c *Client) Plan(ctx context.Context, name string, o PlanOptions) (*Plan, e
 		}
 	}
 	return p, nil
+}
+
+// readConfigs reads the configurations that variants are told apart by.
+func (c *Client) readConfigs(ctx context.Context, p *Plan, list *listFS) (err error) {
+	total, configs := int64(0), map[string]File{}
+	for at, f := range list.files {
+		if path.Base(at) == "genai_config.json" && f.Size <= genaiBytesMax {
+			configs[at] = f
+			total += f.Size
+		}
+	}
+	if total > listBytesMax {
+		return fail(CodeTree, "choose the files of %s: it has %d files genai_config.json, more than %d MiB in all, which is no model's repository", p.Repo, len(configs), listBytesMax>>20)
+	}
+	for at, f := range configs {
+		if list.text[at], err = c.readSmall(ctx, p, f); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (e *Error) silently() *Error {
