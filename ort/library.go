@@ -84,10 +84,14 @@ func newestIn(dir, goos string) string {
 	if goos == "darwin" {
 		pattern, plain = "libonnxruntime*.dylib", "libonnxruntime.dylib"
 	}
-	found, _ := filepath.Glob(filepath.Join(dir, pattern)) // fails only on a bad pattern
+	found, _ := os.ReadDir(dir) // a folder that cannot be read has none
 	best := ""
-	for _, f := range found {
-		name := filepath.Base(f)
+	for _, entry := range found {
+		name := entry.Name()
+		f := filepath.Join(dir, name)
+		if ok, _ := filepath.Match(pattern, name); !ok { // the name alone: the folder's own may hold a pattern
+			continue
+		}
 		if name == plain {
 			return f
 		}

@@ -197,7 +197,10 @@ func TestNewestIn(t *testing.T) {
 		{"darwin", "libonnxruntime.1.31.1.dylib libonnxruntime.1.32.0.dylib libonnxruntime.so.1.40.0", "libonnxruntime.1.32.0.dylib"},
 		{"darwin", "libonnxruntime.1.32.0.dylib libonnxruntime.dylib", "libonnxruntime.dylib"},
 	} {
-		dir := t.TempDir()
+		dir := filepath.Join(t.TempDir(), "[a] *?") // a name, and no pattern
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
 		for _, name := range strings.Fields(test.files) {
 			if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 				t.Fatal(err)
