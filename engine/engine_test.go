@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"io"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -214,14 +215,19 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		{"T-10 megabytes", Request{Prompt: strings.Repeat("what is this? ", 200_000), MaxTokens: 5}, "context too small: the prompt has at least "},
 		{"T-10 megabytes in messages", Request{Messages: []chat.Message{{Role: "user", Content: strings.Repeat("家", 200_000)}}}, "context too small: the prompt has at least "},
 		{"T-10 beyond any context", Request{Prompt: strings.Repeat("a", PromptBytesMax+1)}, "4194305 bytes, at most 4194304"},
+		{"G-01 a budget that is the whole context", Request{Tokens: []int32{1}, MaxTokens: 64}, "1 tokens and up to 64 more are asked for, the context holds 64"},
 		{"G-02 negative budget", Request{Tokens: []int32{1}, MaxTokens: -1}, "must not be negative"},
 		{"G-02 huge budget", Request{Tokens: []int32{1}, MaxTokens: 1 << 31}, "the context holds 64"},
 		{"G-03 temperature", Request{Tokens: []int32{1}, Sampling: sample.Params{Temperature: -1}}, "temperature"},
 		{"G-03 NaN", Request{Tokens: []int32{1}, Sampling: sample.Params{Temperature: float32(math.NaN())}}, "temperature"},
 		{"G-03 bias", Request{Tokens: []int32{1}, Sampling: sample.Params{LogitBias: map[int32]float32{320: 1}}}, "320"},
+		{"G-03 stop strings without text", Request{Tokens: []int32{1}, Stop: []string{"a"}, TokensOnly: true}, "stop"},
 		{"G-03 empty stop", Request{Tokens: []int32{1}, Stop: []string{""}}, "stop"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			if _, err := m.Encode(c.q); strings.HasPrefix(c.name, "G-01") && !errors.As(err, new(*decode.ContextError)) {
+				t.Errorf("encode: %v, want a ContextError", err)
+			}
 			ids, stats, err := result(t.Context(), m, c.q)
 			if err == nil || !strings.Contains(err.Error(), c.want) || len(ids) > 0 || stats == nil || stats.Finish != decode.FinishError {
 				t.Errorf("got %v, %+v, %v; want an error with %q and no token", ids, stats, err, c.want)
@@ -260,8 +266,29 @@ func TestClosedModel(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, _, err := result(t.Context(), m, Request{Tokens: []int32{1}, MaxTokens: 1}); !errors.Is(err, ErrClosed) {
-		t.Errorf("generate on a closed model: %v, want ErrClosed", err)
+	for name, q := range map[string]Request{
+		"tokens": {Tokens: []int32{1}, MaxTokens: 1}, "text": {Prompt: "a", MaxTokens: 1}, "messages": {Messages: []chat.Message{{Role: "user", Content: "a"}}, MaxTokens: 1},
+		"adapters": {Tokens: []int32{1}, Adapters: []AdapterUse{{Name: "a", Scale: 1}}},
+	} {
+		if _, _, err := result(t.Context(), m, q); !errors.Is(err, ErrClosed) {
+			t.Errorf("generate with %s on a closed model: %v, want ErrClosed", name, err)
+		}
+		for _, err := range m.GenerateBatch(t.Context(), []Request{q}) {
+			if !errors.Is(err, ErrClosed) {
+				t.Errorf("a batch with %s on a closed model: %v, want ErrClosed", name, err)
+			}
+		}
+		if _, err := m.Encode(q); len(q.Tokens) == 0 && !errors.Is(err, ErrClosed) {
+			t.Errorf("encode %s with a closed model: %v, want ErrClosed", name, err)
+		}
+	}
+	_, scoreErr := m.Score(t.Context(), []int32{1, 2})
+	_, saveErr := m.Save(t.Context(), io.Discard, nil)
+	_, restoreErr := m.Restore(t.Context(), strings.NewReader(""))
+	for i, err := range []error{scoreErr, saveErr, restoreErr} {
+		if !errors.Is(err, ErrClosed) {
+			t.Errorf("call %d on a closed model: %v, want ErrClosed", i, err)
+		}
 	}
 }
 

@@ -36,8 +36,8 @@ type Request struct {
 	Sampling   sample.Params // the zero value is greedy; see DefaultSampling for the model's own
 	MaxTokens  int           // 0: until the context is full
 	MinTokens  int
-	Stop       []string
-	IgnoreEnd  bool // go on after an end of text, for measurements
+	Stop       []string // not with TokensOnly
+	IgnoreEnd  bool     // go on after an end of text, for measurements
 	Overflow   decode.Overflow
 	TokensOnly bool // leave Token.Text empty
 	Speculate  Speculate
@@ -160,11 +160,19 @@ func (m *Model) take(ctx context.Context) (cancel *ort.RunOptions, release func(
 
 // prepare checks a request and turns it into ids, sampler and text stream. done frees what it holds.
 func (m *Model) prepare(q Request) (r decode.Request, done func(), err error) {
+	select {
+	case <-m.closed:
+		return r, nil, ErrClosed
+	default:
+	}
 	if err := q.Sampling.Check(m.spec.Vocab); err != nil {
 		return r, nil, err
 	}
 	if m.tokenizer == nil && !q.TokensOnly {
 		return r, nil, errNoText
+	}
+	if len(q.Stop) > 0 && q.TokensOnly {
+		return r, nil, errors.New("engine: read the request: stop strings are found in text, and tokens only were asked for; leave out one of the two")
 	}
 	ids, err := m.Encode(q)
 	if err != nil {
@@ -209,35 +217,34 @@ func (m *Model) Encode(q Request) ([]int32, error) {
 	if m.tokenizer == nil && len(q.Tokens) == 0 {
 		return nil, errNoText
 	}
+	room, most := m.context-max(q.MaxTokens, 1), 0
+	limited := q.Overflow == decode.OverflowError // else what does not fit is dropped
+	if limited {
+		most = max(room, 1)
+	}
 	ids := q.Tokens
 	var err error
 	switch {
 	case q.Prompt != "":
-		ids, err = m.tokenizer.Encode(q.Prompt, text.EncodeOptions{AddSpecial: true, Most: m.room(q)})
+		ids, err = m.tokenizer.Encode(q.Prompt, text.EncodeOptions{AddSpecial: true, Most: most})
 	case len(q.Messages) > 0:
-		ids, err = m.encodeMessages(q.Messages, m.room(q))
+		ids, err = m.encodeMessages(q.Messages, most)
 	}
 	var long *text.LongError
-	switch room := m.room(q); {
+	switch {
 	case errors.As(err, &long):
 		return nil, m.tooLong(q, long.Least, true)
+	case errors.Is(err, text.ErrClosed):
+		return nil, ErrClosed
 	case err != nil:
 		return nil, err
-	case room > 0 && len(ids) > room:
+	case limited && len(ids) > room:
 		return nil, m.tooLong(q, len(ids), false)
 	}
 	if err := m.checkIDs(ids); err != nil {
 		return nil, err
 	}
 	return ids, nil
-}
-
-// room is how many tokens a request's prompt may have, 0 where what does not fit is dropped.
-func (m *Model) room(q Request) int {
-	if q.Overflow != decode.OverflowError {
-		return 0
-	}
-	return max(m.context-max(q.MaxTokens, 1), 1)
 }
 
 func (m *Model) tooLong(q Request, tokens int, atLeast bool) error {
