@@ -51,7 +51,10 @@ func DefaultSampling(s *model.Spec) sample.Params {
 	set(&p.TopP, d.TopP)
 	set(&p.MinP, d.MinP)
 	if d.TopK != nil {
-		p.TopK = *d.TopK
+		p.TopK = max(*d.TopK, 0) // some write -1 for what is off
+	}
+	if p.TopP == 0 { // transformers' way to say: the likeliest alone
+		p.TopK, p.TopP = 1, 1
 	}
 	return p
 }
