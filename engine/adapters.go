@@ -280,7 +280,7 @@ func (p *places) printed(rows []adapted) (string, error) {
 	h := sha256.New()
 	for _, a := range rows[0] {
 		if a.uses == 0 {
-			return "", errors.New("an adapter that they were computed with was removed")
+			return "", fmt.Errorf("%w: one that they were computed with was removed", ErrNoAdapter)
 		}
 		if a.print == "" {
 			h := sha256.New()
