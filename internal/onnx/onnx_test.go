@@ -254,3 +254,19 @@ func FuzzGraph(f *testing.F) {
 		}
 	})
 }
+
+// A file that was cut while it was open is not written as zeros.
+func TestWriteOfACutFile(t *testing.T) {
+	file := onnxtest.Encode(sample())
+	m, err := read(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Functions = nil
+	for _, n := range []int{len(file), len(file) - 100, len(file) / 2, 0} {
+		b, err := onnx.Write(m, bytes.NewReader(file[:n]))
+		if whole := n == len(file); whole != (err == nil) || err == nil && len(b) == 0 {
+			t.Errorf("%d of %d bytes: got %d bytes, %v", n, len(file), len(b), err)
+		}
+	}
+}

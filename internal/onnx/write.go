@@ -52,7 +52,10 @@ func (w writer) copy(s Span) ([]byte, error) {
 		return nil, nil
 	}
 	b := make([]byte, s.End-s.At)
-	if _, err := w.src.ReadAt(b, s.At); err != nil && err != io.EOF {
+	if n, err := w.src.ReadAt(b, s.At); n < len(b) {
+		if err == io.EOF { // it was cut since it was read
+			err = ErrTruncated
+		}
 		return nil, fmt.Errorf("onnx: write: copy bytes %d to %d: %w", s.At, s.End, err)
 	}
 	return b, nil
