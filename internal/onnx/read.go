@@ -180,7 +180,13 @@ func (p *parser) attribute(x field) (a Attribute, err error) {
 	if err := p.message(x); err != nil {
 		return a, err
 	}
+	single := 0 // messages of fields that may stand once
 	err = p.each(x.end, func(x field) (err error) {
+		if x.num == 5 || x.num == 22 {
+			if single++; single > 1 {
+				return p.twice(x)
+			}
+		}
 		switch x.num {
 		case 1:
 			a.Name, err = p.string(x)
@@ -285,12 +291,22 @@ func (p *parser) sparse(x field) error {
 	if err := p.message(x); err != nil {
 		return err
 	}
+	var seen [3]bool
 	return p.each(x.end, func(x field) (err error) {
 		if x.num == 1 || x.num == 2 {
+			if seen[x.num] {
+				return p.twice(x)
+			}
+			seen[x.num] = true
 			_, err = p.tensor(x)
 		}
 		return err
 	})
+}
+
+// twice refuses a tensor that stands twice where one may stand: others merge the two, and read what neither says.
+func (p *parser) twice(x field) error {
+	return fmt.Errorf("%w: byte %d: the tensor of field %d stands twice", ErrMalformed, p.pos, x.num)
 }
 
 func dataType(v uint64) DataType {
