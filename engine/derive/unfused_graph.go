@@ -31,12 +31,14 @@ func (f *finder) index() {
 	}
 	for i := range f.graph.Nodes {
 		n := &f.graph.Nodes[i]
+		isData := false
 		for _, in := range reads(n) {
 			f.readers[in] = append(f.readers[in], i)
+			isData = isData || n.Op != "Shape" && n.Op != "Size" && f.isData(in)
 		}
 		for _, out := range n.Outputs {
 			f.made[out] = i
-			f.data[out] = f.data[out] || n.Op != "Shape" && n.Op != "Size" && slices.ContainsFunc(reads(n), f.isData)
+			f.data[out] = f.data[out] || isData
 		}
 	}
 }
@@ -133,12 +135,18 @@ func (f *finder) nothingElse(found []Unfused) error {
 	return nil
 }
 
-// sources are the data that a node computes with: tensors that depend on tokens or the cache, each once.
+// sourcesMax is more data than any node between a projection and its attention computes with.
+const sourcesMax = 64
+
+// sources are the data that a node computes with: tensors that depend on tokens or the cache, each once. Of more than any real node has, a
+// few too many are given.
 func (f *finder) sources(n *onnx.Node) []string {
 	var list []string
 	for _, in := range reads(n) {
 		if f.isData(in) && !slices.Contains(list, in) {
-			list = append(list, in)
+			if list = append(list, in); len(list) > sourcesMax {
+				break
+			}
 		}
 	}
 	return list
@@ -150,7 +158,7 @@ func (f *finder) origin(name string) (string, error) {
 	for range 64 {
 		latest := slices.MaxFunc(frontier, func(a, b string) int { return f.order(a) - f.order(b) })
 		n := f.node(latest)
-		if n == nil || len(f.sources(n)) == 0 {
+		if n == nil || len(f.sources(n)) == 0 || len(f.sources(n)) > sourcesMax {
 			return "", refuseAt(f.node(name), "where %q comes from was not found", name)
 		}
 		frontier = slices.DeleteFunc(frontier, func(s string) bool { return s == latest })

@@ -2,9 +2,11 @@ package derive
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -183,5 +185,22 @@ func TestFindChangesNothing(t *testing.T) {
 	o.Functions = []onnx.Function{{Domain: "local", Name: "f"}}
 	if _, err := o.find(); err == nil || !strings.Contains(err.Error(), "functions of its own") {
 		t.Errorf("with functions: %v", err)
+	}
+}
+
+// Nodes far wider than real ones take no more time than there are names in them.
+func TestWideNodes(t *testing.T) {
+	const width = 100_000
+	o := openGraph(t, "../testdata/a-fp32/onnx/model.onnx")
+	wide := op("Split", "wide", o.spec.InputIDs)
+	for i := range width {
+		wide.Inputs, wide.Outputs = append(wide.Inputs, fmt.Sprint("in", i)), append(wide.Outputs, fmt.Sprint("out", i))
+	}
+	i := slices.IndexFunc(o.Graph.Nodes, func(n onnx.Node) bool { return n.Op == "Softmax" })
+	soft := &o.Graph.Nodes[i]
+	joined := op("Concat", "joined", wide.Outputs[1:]...)
+	o.insert(t, soft, soft.Inputs[0], "joined", wide, joined)
+	if _, err := o.find(); !errors.Is(err, ErrUnfused) {
+		t.Errorf("got %v, want %v", err, ErrUnfused)
 	}
 }

@@ -145,6 +145,9 @@ func (l *loader) layers(have []TensorInfo, kind string, table map[string]string)
 		}
 		found[layer] = kv
 	}
+	if len(found) > layersMax {
+		return nil, l.broken(kind+" tensors", fmt.Sprintf("at most %d layers", layersMax), strconv.Itoa(len(found)))
+	}
 	list := make([]KVNames, len(found))
 	for layer, kv := range found {
 		if layer >= len(list) || kv.Key == "" || kv.Value == "" {

@@ -293,3 +293,21 @@ func FuzzConfig(f *testing.F) {
 		}
 	})
 }
+
+// More layers than there may be are refused before they are compared with each other.
+func TestTooManyLayers(t *testing.T) {
+	g := decoder()
+	for layer := 2; layer < 40_000; layer++ {
+		for _, half := range []string{"key", "value"} {
+			kv := onnxtest.Value{Name: fmt.Sprintf("past_key_values.%d.%s", layer, half), Type: onnx.Float32}
+			g.Inputs = append(g.Inputs, kv)
+			kv.Name = fmt.Sprintf("present.%d.%s", layer, half)
+			g.Outputs = append(g.Outputs, kv)
+		}
+	}
+	_, err := load(folder(t, map[string]string{"genai_config.json": genaiJSON, "tokenizer.json": tokenizerJSON, "model.onnx": string(onnxtest.Encode(g))}))
+	oneLine(t, "40,000 layers", err, "past tensors", "at most 1024 layers", "found 40000")
+	if !errors.Is(err, ErrContract) {
+		t.Errorf("got %v, want %v", err, ErrContract)
+	}
+}
