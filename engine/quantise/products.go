@@ -237,17 +237,22 @@ func (p *Plan) product(n *onnx.Node, m *matrix) []onnx.Node {
 	return []onnx.Node{q, {Name: n.Name + "_bias", Op: "Add", Inputs: []string{q.Outputs[0], n.Inputs[2]}, Outputs: n.Outputs}}
 }
 
-// sweep removes what nothing reads any more: turned and cast weights, then the weights.
+// sweep removes what nothing reads any more: turned and cast weights, then the weights. It goes from the end, since nodes stand behind those
+// that they read from.
 func (p *Plan) sweep() {
 	g := p.graph.Graph
-	for removed := true; removed; {
-		p.count()
-		before := len(g.Nodes)
-		g.Nodes = slices.DeleteFunc(g.Nodes, func(n onnx.Node) bool {
-			idle := n.Op == "Transpose" || n.Op == "Cast" || n.Op == "Identity" || n.Op == "Constant"
-			return idle && n.Domain == "" && !slices.ContainsFunc(n.Outputs, func(out string) bool { return p.readers[out] > 0 })
-		})
-		removed = len(g.Nodes) < before
+	p.count()
+	idle := make([]bool, len(g.Nodes))
+	for i, n := range slices.Backward(g.Nodes) {
+		passes := n.Op == "Transpose" || n.Op == "Cast" || n.Op == "Identity" || n.Op == "Constant"
+		idle[i] = passes && n.Domain == "" && !slices.ContainsFunc(n.Outputs, func(out string) bool { return p.readers[out] > 0 })
+		if idle[i] {
+			for _, in := range n.Inputs {
+				p.readers[in]--
+			}
+		}
 	}
+	i := -1
+	g.Nodes = slices.DeleteFunc(g.Nodes, func(onnx.Node) bool { i++; return idle[i] })
 	g.Initializers = slices.DeleteFunc(g.Initializers, func(t onnx.Tensor) bool { return p.readers[t.Name] == 0 && p.old[t.Name] != nil })
 }

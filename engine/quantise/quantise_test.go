@@ -3,6 +3,7 @@ package quantise
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -138,6 +139,23 @@ func TestConstantsOfOneName(t *testing.T) {
 	g.Nodes = append([]onnxtest.Node{node("Constant", nil, "embed", map[string]any{"value": table}), node("Constant", nil, "h", map[string]any{"value": head})}, g.Nodes...)
 	if p, _ := convert(t, folder(t, g)); p.Shared {
 		t.Error("the embedding has the codes of another head")
+	}
+}
+
+// Nodes that nothing reads go at once, however many of them follow each other.
+func TestLongIdleChain(t *testing.T) {
+	g := decoder()
+	last := "x"
+	for i := range 30_000 {
+		next := fmt.Sprint("idle", i)
+		g.Nodes = append(g.Nodes, node("Identity", []string{last}, next, nil))
+		last = next
+	}
+	_, got := convert(t, folder(t, g))
+	for _, n := range got.Graph.Nodes {
+		if n.Op == "Identity" {
+			t.Fatalf("%q is still there", n.Outputs)
+		}
 	}
 }
 
