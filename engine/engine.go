@@ -8,6 +8,8 @@
 //
 // A model is a folder as it is found in the wild: onnxruntime-genai's, Optimum's and transformers.js's, with or without a cache.
 // Names, types and shapes come from the graph and are checked against the configuration files before anything is computed.
+//
+// The files of an open model are mapped: another file may take their names, but whoever cuts one short where it lies ends the process.
 package engine
 
 import (
