@@ -79,5 +79,5 @@ func (m *Model) proposers(ctx context.Context, q Request) (list []decode.Propose
 		return nil, nil, err
 	}
 	greedy := sample.New(sample.Params{}, m.draft.spec.Vocab, kernels())
-	return append(list, decode.NewDraft(m.draft.runner, greedy, m.spec.Vocab)), release, nil
+	return append(list, decode.NewDraft(m.draft.runner, greedy, m.draft.spec.Vocab, m.spec.Vocab)), release, nil
 }

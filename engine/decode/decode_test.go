@@ -26,6 +26,7 @@ type script struct {
 	fed      int // tokens
 	fault    int // the feed that gives NaN; 0 is none
 	broken   int // the feed that fails
+	rows     int // ids from here on are refused; 0 is none
 	row      [vocab]float32
 }
 
@@ -42,7 +43,7 @@ var errBroken = errors.New("broken on purpose")
 
 func (s *script) Feed(ctx context.Context, ids []int32) (sample.Logits, error) {
 	s.feeds++
-	if s.feeds == s.broken {
+	if s.feeds == s.broken || s.rows > 0 && int(slices.Max(ids)) >= s.rows {
 		return sample.Logits{}, errBroken
 	}
 	s.fed += len(ids)

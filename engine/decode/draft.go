@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/shammah/shammah-engine/engine/sample"
 )
@@ -12,7 +13,8 @@ import (
 type Draft struct {
 	model    Model
 	sampler  *sample.Sampler // greedy
-	vocab    int             // ids from here on the other model does not have
+	own      int             // ids from here on the draft does not have: models of one tokenizer may have rows for more than its tokens
+	vocab    int             // and these the other model does not have
 	sequence []int32
 	last     []int32 // guesses for what follows known tokens
 	known    int
@@ -27,19 +29,24 @@ const draftOdds = 0.7
 // draftMost bounds the guesses of one run: each costs a run of the draft, and every one after a wrong one is lost.
 const draftMost = 8
 
-// NewDraft makes a proposer of m, whose tokens sampler chooses, for a model of vocab tokens.
-func NewDraft(m Model, sampler *sample.Sampler, vocab int) *Draft {
-	return &Draft{model: m, sampler: sampler, vocab: vocab}
+// NewDraft makes a proposer of m, which has own tokens and whose tokens sampler chooses, for a model of vocab tokens.
+func NewDraft(m Model, sampler *sample.Sampler, own, vocab int) *Draft {
+	return &Draft{model: m, sampler: sampler, own: own, vocab: vocab}
 }
 
 // Begin has the draft read the prompt.
 func (d *Draft) Begin(ctx context.Context, prompt []int32) error {
-	*d = Draft{model: d.model, sampler: d.sampler, vocab: d.vocab, last: d.last[:0]}
-	if len(prompt) >= d.model.Capacity() {
+	*d = Draft{model: d.model, sampler: d.sampler, own: d.own, vocab: d.vocab, last: d.last[:0]}
+	if len(prompt) >= d.model.Capacity() || !d.knows(prompt) {
 		return nil
 	}
 	_, err := d.read(ctx, prompt)
 	return d.distrust(ctx, err)
+}
+
+// knows says whether the draft has all tokens of a sequence.
+func (d *Draft) knows(sequence []int32) bool {
+	return !slices.ContainsFunc(sequence, func(id int32) bool { return int(id) >= d.own })
 }
 
 // read brings the draft to the end of a sequence, and gives the logits of its last token.
@@ -67,7 +74,7 @@ func (d *Draft) distrust(ctx context.Context, err error) error {
 func (d *Draft) Odds(sequence []int32, most int) []float64 {
 	d.learn(sequence)
 	d.sequence = sequence
-	if d.broken {
+	if d.broken || !d.knows(sequence) {
 		return nil
 	}
 	odds := d.odds[:max(min(most, draftMost, d.model.Capacity()-len(sequence)), 0)]
@@ -100,7 +107,7 @@ func (d *Draft) Propose(ctx context.Context, n int) ([]int32, error) {
 	logits, err := d.read(ctx, d.sequence)
 	for err == nil {
 		var id int32
-		if id, err = d.sampler.Next(logits, nil); err != nil || int(id) >= d.vocab {
+		if id, err = d.sampler.Next(logits, nil); err != nil || int(id) >= min(d.own, d.vocab) {
 			break
 		}
 		if d.last = append(d.last, id); len(d.last) == n {

@@ -87,16 +87,18 @@ func TestLookupLearns(t *testing.T) {
 	}
 }
 
-func TestDraftGuesses(t *testing.T) {
-	propose := func(t *testing.T, d *Draft, sequence []int32, n int) []int32 {
-		t.Helper()
-		n = len(d.Odds(sequence, n))
-		ids, err := d.Propose(t.Context(), n)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return slices.Clone(ids)
+// propose asks for at most n guesses.
+func propose(t *testing.T, d *Draft, sequence []int32, n int) []int32 {
+	t.Helper()
+	n = len(d.Odds(sequence, n))
+	ids, err := d.Propose(t.Context(), n)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return slices.Clone(ids)
+}
+
+func TestDraftGuesses(t *testing.T) {
 	t.Run("it goes on, and computes only what is new", func(t *testing.T) {
 		m := &script{capacity: 40}
 		d := draftOf(m)
@@ -127,7 +129,7 @@ func TestDraftGuesses(t *testing.T) {
 		}
 	})
 	t.Run("a larger vocabulary", func(t *testing.T) {
-		d := NewDraft(&script{capacity: 40}, sample.New(sample.Params{}, vocab, sample.Reference()), 7)
+		d := NewDraft(&script{capacity: 40}, sample.New(sample.Params{}, vocab, sample.Reference()), vocab, 7)
 		if got := propose(t, d, []int32{1, 4}, 8); !slices.Equal(got, []int32{5, 6}) {
 			t.Errorf("got %v, want [5 6], for the model has no 7", got)
 		}
@@ -152,6 +154,24 @@ func TestDraftGuesses(t *testing.T) {
 			t.Errorf("got %v, want the fault, and whose it is", err)
 		}
 	})
+}
+
+// A token that the draft does not have is no fault of it.
+func TestDraftOfASmallerVocabulary(t *testing.T) {
+	m := &script{capacity: 40, rows: 7}
+	d := NewDraft(m, sample.New(sample.Params{}, vocab, sample.Reference()), 7, vocab)
+	if err := d.Begin(t.Context(), []int32{1, 7, 2}); err != nil {
+		t.Errorf("a prompt with a token that the draft does not have: %v", err)
+	}
+	if got := d.Odds([]int32{1, 7, 2, 3}, 2); len(got) != 0 {
+		t.Errorf("behind it: got odds %v, want no guess", got)
+	}
+	if got := propose(t, d, []int32{1, 2}, 2); !slices.Equal(got, []int32{3, 4}) {
+		t.Errorf("after it was shifted out: got %v, want [3 4]", got)
+	}
+	if got := propose(t, d, []int32{1, 5}, 4); !slices.Equal(got, []int32{6}) {
+		t.Errorf("got %v, want [6], for the draft has no 7", got)
+	}
 }
 
 // A fault of the draft ends the request with its error, after the tokens that were given out.

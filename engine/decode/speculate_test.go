@@ -115,7 +115,7 @@ func (w *wild) Propose(_ context.Context, n int) (ids []int32, err error) {
 }
 
 func draftOf(m Model) *Draft {
-	return NewDraft(m, sample.New(sample.Params{}, vocab, sample.Reference()), vocab)
+	return NewDraft(m, sample.New(sample.Params{}, vocab, sample.Reference()), vocab, vocab)
 }
 
 // outcome is all of a generation that a caller sees, and what the model holds after it.
