@@ -15,11 +15,13 @@ type finder struct {
 	made      map[string]int          // the node that makes a tensor
 	constants map[string]*onnx.Tensor // initializers
 	readers   map[string][]int
-	data      map[string]bool // tensors that depend on tokens or on the cache, by more than their shapes
+	data      map[string]bool         // tensors that depend on tokens or on the cache, by more than their shapes
+	from      map[*onnx.Node][]string // the sources of nodes that were asked about
 }
 
 func (f *finder) index() {
 	f.made, f.constants, f.readers, f.data = map[string]int{}, map[string]*onnx.Tensor{}, map[string][]int{}, map[string]bool{}
+	f.from = map[*onnx.Node][]string{}
 	for i := range f.graph.Initializers {
 		f.constants[f.graph.Initializers[i].Name] = &f.graph.Initializers[i]
 	}
@@ -139,9 +141,12 @@ func (f *finder) nothingElse(found []Unfused) error {
 const sourcesMax = 64
 
 // sources are the data that a node computes with: tensors that depend on tokens or the cache, each once. Of more than any real node has, a
-// few too many are given.
+// few too many are given. It is asked again and again about the same nodes, and looks once.
 func (f *finder) sources(n *onnx.Node) []string {
-	var list []string
+	list, known := f.from[n]
+	if known {
+		return list
+	}
 	for _, in := range reads(n) {
 		if f.isData(in) && !slices.Contains(list, in) {
 			if list = append(list, in); len(list) > sourcesMax {
@@ -149,6 +154,7 @@ func (f *finder) sources(n *onnx.Node) []string {
 			}
 		}
 	}
+	f.from[n] = list
 	return list
 }
 

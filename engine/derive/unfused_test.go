@@ -197,9 +197,12 @@ func TestWideNodes(t *testing.T) {
 		wide.Inputs, wide.Outputs = append(wide.Inputs, fmt.Sprint("in", i)), append(wide.Outputs, fmt.Sprint("out", i))
 	}
 	i := slices.IndexFunc(o.Graph.Nodes, func(n onnx.Node) bool { return n.Op == "Softmax" })
-	soft := &o.Graph.Nodes[i]
+	soft := o.Graph.Nodes[i]
 	joined := op("Concat", "joined", wide.Outputs[1:]...)
-	o.insert(t, soft, soft.Inputs[0], "joined", wide, joined)
+	o.insert(t, &o.Graph.Nodes[i], soft.Inputs[0], "joined", wide, joined)
+	for i := range width / 5 { // each looks back to it
+		o.Graph.Nodes = append(o.Graph.Nodes, op("MatMul", fmt.Sprint("look", i), soft.Outputs[0], "out0"))
+	}
 	if _, err := o.find(); !errors.Is(err, ErrUnfused) {
 		t.Errorf("got %v, want %v", err, ErrUnfused)
 	}
