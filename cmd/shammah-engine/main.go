@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/rs/zerolog"
 	"github.com/urfave/cli/v2"
@@ -127,9 +128,9 @@ func usageError(c *cli.Context, err error, _ bool) error {
 	return fmt.Errorf("%w: %s%w; `%s --help` shows what there is", errUsage, where, err, name)
 }
 
-// oneLine keeps an error on one line, whatever a library put into it, and free of control characters.
+// oneLine keeps a text on one line, whatever a library or a model's file put into it, and free of what steers a terminal.
 func oneLine(s string) string {
-	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }), " ")
+	return strings.Join(strings.FieldsFunc(strings.ToValidUTF8(s, "\ufffd"), func(r rune) bool { return !unicode.IsPrint(r) }), " ")
 }
 
 // logger writes what the libraries say to the problems' stream when verbose. Otherwise nothing: what fails they return as well,

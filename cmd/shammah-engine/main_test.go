@@ -98,3 +98,15 @@ func TestUnknownKernelsAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// What a model's files say is shown, and steers no terminal.
+func TestNothingSteersTheTerminal(t *testing.T) {
+	var out strings.Builder
+	err := table(&out, func(line func(...string)) {
+		line("family", "qwen\x1b[31m\nsecond\u202e line\u009b1m \xff")
+		line("  indented", "Größe 家 🦙")
+	})
+	if want := "family      qwen [31m second  line 1m \ufffd\n  indented  Größe 家 🦙\n"; err != nil || out.String() != want {
+		t.Errorf("got %q, %v; want %q", out.String(), err, want)
+	}
+}

@@ -82,6 +82,11 @@ func orDash(s string) string {
 // table writes lines of cells in columns.
 func table(out io.Writer, fill func(line func(cells ...string))) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fill(func(cells ...string) { fmt.Fprintln(w, strings.Join(cells, "\t")) })
+	fill(func(cells ...string) {
+		for i, cell := range cells {
+			cells[i] = oneLine(cell) // names of nodes, tensors and families are their author's to choose
+		}
+		fmt.Fprintln(w, strings.Join(cells, "\t"))
+	})
 	return w.Flush()
 }
