@@ -22,6 +22,9 @@ import (
 // ErrNoAdapter is wrapped by errors about an adapter that is not loaded.
 var ErrNoAdapter = errors.New("no such adapter")
 
+// ErrNoPlaces is wrapped by errors about an adapter for a model that was opened without Options.Adapters, and needs them.
+var ErrNoPlaces = errors.New("opened without places for adapters")
+
 // AdapterUse is an adapter that a request computes with, and what its own scale is multiplied by.
 type AdapterUse struct {
 	Name  string
@@ -74,7 +77,7 @@ func (m *Model) loadAdapter(name string, a *lora.Adapter) error {
 	case m.places == nil && m.Provider() != "CPU":
 		return fmt.Errorf("adapters are computed on the CPU alone for now, and %s runs on %s; open it with the CPU's provider", m.spec.Name, m.Provider())
 	case m.places == nil:
-		return fmt.Errorf("the runtime computes %s, which was opened without places for adapters: name one with --lora when it is opened (Options.Adapters)", m.spec.Name)
+		return fmt.Errorf("the runtime computes %s, and it was %w: open it anew with --lora (Options.Adapters)", m.spec.Name, ErrNoPlaces)
 	case name == "":
 		return errors.New("it needs a name")
 	}
@@ -119,6 +122,9 @@ func (p *places) additions(a *lora.Adapter) (list []cpu.Addition, err error) {
 		seen[m.Name] = true
 		if m.Rank < 1 || len(m.A) != m.Rank*m.Inputs || len(m.B) != m.Outputs*m.Rank {
 			return nil, fmt.Errorf("module %q: A has %d values and B %d, expected (%d, %d) and (%d, %d)", m.Name, len(m.A), len(m.B), m.Rank, m.Inputs, m.Outputs, m.Rank)
+		}
+		if m.Scale == 0 { // whoever forgot it would get the base without a word
+			return nil, fmt.Errorf("module %q has the scale 0, expected alpha / rank", m.Name)
 		}
 		at, err := p.modules.Find(m.Name, m.Inputs, m.Outputs)
 		if err != nil {
@@ -324,11 +330,11 @@ func (m *Model) planAdapters(files model.Files, o Options) error {
 	if !o.Adapters && len(m.spec.LoRA) == 0 || m.packed != nil {
 		return nil
 	}
-	if kind := wanted(o.Providers); kind != "" && kind != "cpu" {
+	if other := elsewhere(o.Providers); other != "" {
 		if !o.Adapters {
-			return fmt.Errorf("engine: open %s: its graph has inputs for an adapter (%.80q), which are taken out of it on the CPU alone for now; leave out the provider %s", m.spec.Name, m.spec.LoRA[0], o.Providers[0].Name)
+			return fmt.Errorf("engine: open %s: its graph has inputs for an adapter (%.80q), which are taken out of it on the CPU alone for now; leave out the provider %s", m.spec.Name, m.spec.LoRA[0], other)
 		}
-		return fmt.Errorf("engine: open %s: adapters are computed on the CPU alone for now; leave out either them or the provider %s", m.spec.Name, o.Providers[0].Name)
+		return fmt.Errorf("engine: open %s: adapters are computed on the CPU alone for now; leave out either them or the provider %s", m.spec.Name, other)
 	}
 	graph, tensors, err := files.ReadGraph()
 	if err != nil {
@@ -340,6 +346,16 @@ func (m *Model) planAdapters(files model.Files, o Options) error {
 	}
 	m.bare = &derived{plan, tensors}
 	return nil
+}
+
+// elsewhere names what a model is to run on that is not the CPU, "" for nothing. A plug-in's provider need not have been named.
+func elsewhere(providers []ort.Provider) string {
+	switch kind := wanted(providers); {
+	case len(providers) == 0 || providers[0].Plugin == "" && (kind == "" || kind == "cpu"):
+		return ""
+	default:
+		return cmp.Or(providers[0].Name, providers[0].Plugin)
+	}
 }
 
 // openAdapted opens the graph as it is but for its places for adapters.

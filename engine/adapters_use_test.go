@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -229,6 +230,7 @@ func TestAdaptersThatAreRefused(t *testing.T) {
 		{"rank 2^31", "x", change(func(x *lora.Module) { x.Rank = 1 << 31 }), "A has 128 values"},
 		{"NaN", "x", change(func(x *lora.Module) { x.A[3] = nan }), "NaN or infinite"},
 		{"infinite", "x", change(func(x *lora.Module) { x.B[3] = float32(math.Inf(-1)) }), "NaN or infinite"},
+		{"scale 0", "x", change(func(x *lora.Module) { x.Scale = 0 }), "has the scale 0, expected alpha / rank"},
 		{"scale NaN", "x", change(func(x *lora.Module) { x.Scale = nan }), "NaN or infinite"},
 		{"twice", "x", &lora.Adapter{Modules: append(good().Modules, good().Modules[1])}, "there twice"},
 	} {
@@ -257,11 +259,13 @@ func TestAdaptersThatAreRefused(t *testing.T) {
 		t.Errorf("removed one that is not there: %v", err)
 	}
 	bare := openFixture(t, "b-fp32", Options{})
-	if err := bare.LoadAdapter("x", good()); err == nil || !strings.Contains(err.Error(), "Options.Adapters") {
+	if err := bare.LoadAdapter("x", good()); !errors.Is(err, ErrNoPlaces) || !strings.Contains(err.Error(), "Options.Adapters") {
 		t.Errorf("a model without places: got %v", err)
 	}
-	if _, err := Open(ortest.Env(t), filepath.Join("testdata", "b-fp32"), Options{Adapters: true, Providers: []ort.Provider{{Name: "CUDAExecutionProvider"}}}); err == nil ||
-		!strings.Contains(err.Error(), "CPU alone for now") {
-		t.Errorf("another provider: got %v", err)
+	for _, p := range []ort.Provider{{Name: "CUDAExecutionProvider"}, {Plugin: "/there/libx.so"}, {Name: "cpu", Plugin: "/there/libx.so"}} {
+		_, err := Open(ortest.Env(t), filepath.Join("testdata", "b-fp32"), Options{Adapters: true, Providers: []ort.Provider{p}})
+		if name := cmp.Or(p.Name, p.Plugin); err == nil || !strings.Contains(err.Error(), "CPU alone for now; leave out either them or the provider "+name) {
+			t.Errorf("the provider %+v: got %v", p, err)
+		}
 	}
 }
