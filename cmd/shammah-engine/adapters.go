@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -13,17 +14,22 @@ import (
 	"github.com/shammah/shammah-engine/internal/adapters"
 	"github.com/shammah/shammah-engine/internal/config"
 	"github.com/shammah/shammah-engine/internal/filesystem"
+	"github.com/shammah/shammah-engine/ort"
 )
 
 func loraFlag() cli.Flag {
-	return &cli.StringSliceFlag{Name: "lora", Usage: "use the `ADAPTER`: its name (`lora list`) or path, with :SCALE behind it or without (repeatable)"}
+	return &cli.StringSliceFlag{Name: "lora", Usage: "use the `ADAPTER`: its name (`lora list`) or path, with :SCALE behind it or without (repeatable); off is none, whatever else names one"}
 }
 
-// wantsAdapters says whether a model is opened with places for adapters where the runtime computes: for those of the command line, and in a
-// conversation for any that /lora may name.
-func wantsAdapters(c *cli.Context) bool {
+// wantsAdapters says whether a model is opened with places for adapters where the runtime computes: for those that were asked for, and in a
+// conversation for any that /lora may name. The latter on the CPU alone: another provider has no such places, and shall not be lost to what
+// nobody asked for.
+func wantsAdapters(c *cli.Context, providers []ort.Provider) bool {
+	if asked := c.StringSlice("lora"); len(asked) > 0 {
+		return !adapters.None(asked)
+	}
 	talks := c.Command.Name == "chat" || c.Command.Name == "run" && !c.Args().Present()
-	return c.IsSet("lora") || talks && len(adapterNames()) > 0
+	return talks && len(providers) == 0 && len(adapterNames()) > 0
 }
 
 // adapterStore is where the user's adapters are kept.
@@ -74,7 +80,10 @@ func findAdapters(texts []string) ([]adapters.Use, error) {
 		u := &uses[i]
 		if u.Path != "" {
 			if u.Path, err = filesystem.ExpandHome(u.Path); err == nil {
-				_, err = lora.Files(u.Path)
+				_, err = lora.Files(u.Path) // its errors name the path as it was given
+			}
+			if err == nil {
+				u.Path, err = filepath.Abs(u.Path)
 			}
 		} else {
 			_, _, err = findAdapter(u.Name)
@@ -147,6 +156,14 @@ func (a *adapted) names() (list []string) {
 	return list
 }
 
+// lasting is the adapters as a session keeps them.
+func (a *adapted) lasting() (list []string) {
+	for _, u := range a.uses {
+		list = append(list, u.Lasting())
+	}
+	return list
+}
+
 // say tells which adapters are used, where there are any.
 func (a *adapted) say(c *cli.Context) {
 	if len(a.uses) > 0 {
@@ -163,7 +180,7 @@ func (a *adapted) titled(model string) string {
 func (t *talker) Adapt(names []string) error {
 	uses, err := findAdapters(names)
 	if err != nil {
-		return fmt.Errorf("/lora: %s", strings.TrimPrefix(err.Error(), errUsage.Error()+": "))
+		return fmt.Errorf("/lora: %s", afterUsage(err))
 	}
 	before := t.adapted.uses
 	t.adapted.uses = uses
@@ -173,8 +190,14 @@ func (t *talker) Adapt(names []string) error {
 	if err != nil {
 		t.adapted.uses = before
 	}
+	if errors.Is(err, engine.ErrNoPlaces) && len(adapterNames()) > 0 { // there were none when it was opened
+		return fmt.Errorf("/lora: %w; `/model %s` does so here", err, t.name)
+	}
 	return err
 }
+
+// afterUsage is an error's text without the word that its exit code comes from.
+func afterUsage(err error) string { return strings.TrimPrefix(err.Error(), errUsage.Error()+": ") }
 
 // Adapters are those in use and those in the store.
 func (t *talker) Adapters() (used, known []string) { return t.adapted.names(), adapterNames() }

@@ -139,7 +139,7 @@ func (p *patient) runtime(ctx context.Context) {
 	p.line("built in", "%s", strings.Join(env.Providers(), ", "))
 	w, err := providerWish(p.c)
 	if err != nil {
-		_, words, _ := strings.Cut(err.Error(), errUsage.Error()+": ")
+		words := afterUsage(err)
 		p.add(finding{"provider", words, failed, "`config set model.backend auto`, or another --provider"})
 		w = provider.Wish{}
 	}

@@ -84,7 +84,7 @@ func loraAddAction(c *cli.Context) error {
 	fmt.Fprintf(c.App.Writer, "%s is here: rank %d, %d matrices, %s, for %s. Use it: shammah-engine run --model %s --lora %s\n",
 		k.Name, k.Rank, k.Modules, size(k.Bytes()), k.Base, c.String("base"), k.Name)
 	if k.TrainedOn != "" && !sameModel(k.TrainedOn, base) {
-		fmt.Fprintf(c.App.ErrWriter, "note: its files say that it was trained on %s\n", k.TrainedOn)
+		fmt.Fprintf(c.App.ErrWriter, "note: its files say that it was trained on %q\n", k.TrainedOn)
 	}
 	return nil
 }
@@ -92,7 +92,7 @@ func loraAddAction(c *cli.Context) error {
 // trainedOn hints at the base that an adapter itself names.
 func trainedOn(path string) string {
 	if a, err := lora.Load(path); err == nil && a.Base != "" {
-		return "; its files say that it was trained on " + a.Base
+		return fmt.Sprintf("; its files say that it was trained on %q", a.Base)
 	}
 	return ""
 }

@@ -4,14 +4,21 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
+	"flag"
 	"fmt"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/shammah/shammah-engine/engine/lora"
+	"github.com/shammah/shammah-engine/internal/ortest"
+	"github.com/shammah/shammah-engine/ort"
 )
 
 // tinyShapes are some of the embedded model's matrices: inputs and outputs.
@@ -61,11 +68,13 @@ func TestLoraKeepsAdapters(t *testing.T) {
 		{0, "No adapter is in " + filepath.Join(home, "adapters"), []string{"list"}},
 		{0, "[]\n", []string{"list", "--json"}},
 		{0, "x is here: rank 2, 6 matrices", []string{"add", "x", "--base", "tiny", adapter}},
-		{0, "note: its files say that it was trained on some/other", []string{"add", "y", filepath.Join(adapter, lora.WeightsFile), "--base", "tiny"}},
+		{0, `note: its files say that it was trained on "some/other"`, []string{"add", "y", filepath.Join(adapter, lora.WeightsFile), "--base", "tiny"}},
 		{exitFailure, "the name is taken", []string{"add", "x", adapter, "--base", "tiny"}},
 		{exitUsage, "expected a name and a path", []string{"add", "x"}},
-		{exitUsage, "--base is missing: name the model that the adapter is for; its files say that it was trained on some/other", []string{"add", "z", adapter}},
+		{exitUsage, `--base is missing: name the model that the adapter is for; its files say that it was trained on "some/other"`, []string{"add", "z", adapter}},
 		{exitUsage, "expected at most 64 small letters", []string{"add", "../z", adapter, "--base", "tiny"}},
+		{exitUsage, "it means no adapter; choose another", []string{"add", "off", adapter, "--base", "tiny"}},
+		{exitUsage, "it would be taken for a file's; leave out .safetensors", []string{"add", "z.safetensors", adapter, "--base", "tiny"}},
 		{exitFailure, "no such file", []string{"add", "z", filepath.Join(home, "nowhere"), "--base", "tiny"}},
 		{exitFailure, `find model "nomodel"`, []string{"add", "z", adapter, "--base", "nomodel"}},
 		{exitFailure, "the adapter is for another model", []string{"add", "z", adapter, "--base", fixture(t, "b-int4")}},
@@ -223,4 +232,105 @@ func TestLoraIsUsed(t *testing.T) {
 	}
 	want(t, exitFailure, "the adapter is for another model", "run", "--model", fixture(t, "b-int4"), "--lora", "x", "hi")
 	want(t, 0, "tiny + x:2", "bench", "--model", "tiny", "--lora", "x:2", "-p", "4", "-n", "0", "-r", "1")
+}
+
+// A session goes on with its adapters, from any folder and where its model is named again; off goes on without them.
+func TestSessionsHaveAdapters(t *testing.T) {
+	alone(t)
+	adapter, path := filepath.Join(ortest.Root(t), "engine", "lora", "testdata", "pirate"), filepath.Join(t.TempDir(), "notes.session")
+	want(t, 0, "x is here", "lora", "add", "x", adapter, "--base", "tiny")
+	ask := func(args ...string) outcome {
+		t.Helper()
+		return command(t, "", append([]string{"run", "--session", path, "-n", "2", "hi"}, args...)...)
+	}
+	t.Chdir(filepath.Dir(adapter))
+	ask("--model", "tiny", "--lora", "./pirate:0.5", "--lora", "x")
+	t.Chdir("..")
+	kept := []string{adapter + ":0.5", "x"}
+	for _, args := range [][]string{nil, {"--model", "tiny"}} {
+		if got := ask(args...); got.code != 0 || !strings.Contains(got.problems, "with "+strings.Join(kept, ", ")) || strings.Contains(got.problems, "computed again") {
+			t.Errorf("%q: %d %q", args, got.code, got.problems)
+		}
+	}
+	if talk := keptIn(t, path); !slices.Equal(talk.Adapters, kept) {
+		t.Errorf("kept are %q, want %q", talk.Adapters, kept)
+	}
+	if got := ask("--model", fixture(t, "b-int4")); got.code != 0 || strings.Contains(got.problems, "\nwith ") {
+		t.Errorf("another model: %d %q", got.code, got.problems)
+	}
+	ask("--model", "tiny", "--lora", "x")
+	want(t, 0, "x is removed", "lora", "rm", "x")
+	if got := ask(); got.code != exitFailure || !strings.Contains(got.problems, "go on with "+path+" as it was: adapters: find x: ") || !strings.Contains(got.problems, "; --lora off goes on without adapters\n") {
+		t.Errorf("one that is gone: %d %q", got.code, got.problems)
+	}
+	if got := ask("--lora", "off"); got.code != 0 || strings.Contains(got.problems, "\nwith ") || keptIn(t, path).Adapters != nil {
+		t.Errorf("without: %d %q", got.code, got.problems)
+	}
+	if got := say(t, []string{"/lora " + adapter}, "--session", path); got.code != 0 || len(keptIn(t, path).Adapters) != 1 {
+		t.Errorf("a conversation that only took one: %d %q, kept %q", got.code, got.problems, keptIn(t, path).Adapters)
+	}
+}
+
+// Whoever answered is named with its adapters: by query, its JSON, and the notes of what the user thinks.
+func TestAnswersNameTheirAdapters(t *testing.T) {
+	home, _ := alone(t)
+	want(t, 0, "x is here", "lora", "add", "x", tinyAdapter(t, 6), "--base", "tiny")
+	got := want(t, 0, "with x\n", "query", "--model", "tiny", "--lora", "x", "-n", "2", "--json", "hi")
+	if q := (queried{}); json.Unmarshal([]byte(got.out), &q) != nil || !slices.Equal(q.Adapters, []string{"x"}) {
+		t.Errorf("query --json: %q", got.out)
+	}
+	if err := os.WriteFile(filepath.Join(home, "config.toml"), []byte("[model]\nlora = [\"x\"]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := command(t, "", "query", "-n", "2", "--lora", "off", "hi"); got.code != 0 || strings.Contains(got.problems, "with x") {
+		t.Errorf("--lora off: %d %q", got.code, got.problems)
+	}
+	say(t, []string{"Hi", "/good"}, "--model", "tiny", "--lora", "x:0.5", "-n", "2")
+	if text, err := os.ReadFile(filepath.Join(home, "feedback.jsonl")); err != nil || !strings.Contains(string(text), `"by":"tiny + x:0.5"`) {
+		t.Errorf("feedback is %s, %v", text, err)
+	}
+}
+
+// An adapter in the store makes places for itself in conversations on the CPU. On another provider nobody asked for it.
+func TestPlacesForAdapters(t *testing.T) {
+	alone(t)
+	elsewhere := []ort.Provider{{Plugin: "libx.so"}}
+	wants := func(providers []ort.Provider, name string, args ...string) bool {
+		t.Helper()
+		set := flag.NewFlagSet(name, flag.ContinueOnError)
+		if err := errors.Join(loraFlag().Apply(set), set.Parse(args)); err != nil {
+			t.Fatal(err)
+		}
+		c := cli.NewContext(cli.NewApp(), set, nil)
+		c.Command = &cli.Command{Name: name}
+		return wantsAdapters(c, providers)
+	}
+	if wants(nil, "chat") {
+		t.Error("the store is empty: places all the same")
+	}
+	adapter := tinyAdapter(t, 1)
+	model := fixture(t, "b-fp32")
+	got := say(t, []string{"/lora " + adapter, "hi", "/lora " + adapter}, "--model", model, "-n", "1")
+	if !strings.Contains(got.problems, "opened without places for adapters: open it anew with --lora") || strings.Contains(got.problems, "/model") {
+		t.Errorf("nothing in the store: %q", got.problems)
+	}
+	want(t, 0, "x is here", "lora", "add", "x", adapter, "--base", "tiny")
+	for _, c := range []struct {
+		providers []ort.Provider
+		args      []string
+		want      bool
+	}{
+		{nil, []string{"chat"}, true},
+		{nil, []string{"run"}, true},
+		{nil, []string{"run", "a question"}, false},
+		{nil, []string{"bench"}, false},
+		{nil, []string{"chat", "--lora", "off"}, false},
+		{elsewhere, []string{"chat"}, false},
+		{elsewhere, []string{"run"}, false},
+		{elsewhere, []string{"chat", "--lora", "x"}, true}, // an error then, which says why
+	} {
+		if got := wants(c.providers, c.args[0], c.args[1:]...); got != c.want {
+			t.Errorf("%q on %v: got %v, want %v", c.args, c.providers, got, c.want)
+		}
+	}
 }

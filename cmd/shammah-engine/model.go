@@ -149,7 +149,7 @@ func openWith(env *ort.Env, c *cli.Context, dir string, providers []ort.Provider
 	o := engine.Options{
 		Providers: providers,
 		NoText:    c.Command.Name == "bench" && !c.Bool("tokenizer") && !copies(c), // it feeds ids
-		Adapters:  wantsAdapters(c),
+		Adapters:  wantsAdapters(c, providers),
 		Variant:   c.String("variant"), Context: c.Int("context"), Threads: c.Int("threads"), Force: c.Bool("force"),
 		Log: logger(c.App.ErrWriter, c.Bool("verbose")),
 	}

@@ -93,12 +93,13 @@ func queryAction(c *cli.Context) error {
 		if request.Adapters, err = adapted.on(a.model); err != nil {
 			return err
 		}
+		adapted.say(c)
 	}
 	messages := conversation(c.String("system"), prompt)
 	if err := a.ask(c, request, messages); err != nil {
 		return err
 	}
-	q := &query{c: c, model: a.model, out: c.App.Writer, log: c.App.ErrWriter}
+	q := &query{c: c, model: a.model, adapted: adapted, out: c.App.Writer, log: c.App.ErrWriter}
 	return q.answer(ctx, router.Question{
 		Mode: mode, Machine: a, Remote: remote,
 		Request: claude.Request{Messages: messages, MaxTokens: request.MaxTokens, Stop: request.Stop},
@@ -198,6 +199,7 @@ func (a *asked) Answer(ctx context.Context) iter.Seq2[decode.Token, error] {
 type query struct {
 	c        *cli.Context
 	model    *engine.Model
+	adapted  *adapted
 	out, log io.Writer
 	text     strings.Builder
 	told     bool // who answers
@@ -266,22 +268,23 @@ func (q *query) note(d *router.Done) {
 
 // queried is what --json prints.
 type queried struct {
-	By              string `json:"answered_by"` // local or claude
-	Why             string `json:"why"`
-	Model           string `json:"model"`
-	Provider        string `json:"provider,omitempty"`
-	Text            string `json:"text"`
-	Finish          string `json:"finish"`
-	PromptTokens    int    `json:"prompt_tokens"`
-	GeneratedTokens int    `json:"generated_tokens"`
-	Broken          bool   `json:"broken,omitempty"` // the text is a fragment
-	Error           string `json:"error,omitempty"`
+	By              string   `json:"answered_by"` // local or claude
+	Why             string   `json:"why"`
+	Model           string   `json:"model"`
+	Adapters        []string `json:"adapters,omitempty"`
+	Provider        string   `json:"provider,omitempty"`
+	Text            string   `json:"text"`
+	Finish          string   `json:"finish"`
+	PromptTokens    int      `json:"prompt_tokens"`
+	GeneratedTokens int      `json:"generated_tokens"`
+	Broken          bool     `json:"broken,omitempty"` // the text is a fragment
+	Error           string   `json:"error,omitempty"`
 }
 
 func (q *query) printJSON(p router.Piece, err error) error {
 	r := queried{By: string(p.Who), Why: oneLine(p.Why), Model: p.Model, Text: q.text.String()}
 	if p.Who == router.ByLocal {
-		r.Provider = q.model.Provider()
+		r.Provider, r.Adapters = q.model.Provider(), q.adapted.names()
 	}
 	if d := p.Done; d != nil {
 		r.Finish, r.PromptTokens, r.GeneratedTokens = string(d.Finish), d.Prompt, d.Generated

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -163,7 +164,7 @@ func TestQueryJSON(t *testing.T) {
 			if c.want.PromptTokens < 0 && r.PromptTokens > 0 {
 				r.PromptTokens = c.want.PromptTokens
 			}
-			if r != c.want {
+			if !reflect.DeepEqual(r, c.want) {
 				t.Errorf("got %+v\nwant %+v", r, c.want)
 			}
 		})

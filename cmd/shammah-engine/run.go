@@ -45,7 +45,7 @@ type job struct {
 	c        *cli.Context
 	model    *engine.Model
 	request  engine.Request
-	adapters []string
+	adapted  *adapted
 	system   string
 	raw      bool
 	kept     *kept // nil: nothing is kept
@@ -100,7 +100,7 @@ func runAction(c *cli.Context) error {
 		return err
 	}
 	adapted.say(c)
-	j := &job{c: c, model: m, request: request, adapters: adapted.names(), system: c.String("system"), raw: c.Bool("raw"), kept: kept, out: c.App.Writer, log: c.App.ErrWriter}
+	j := &job{c: c, model: m, request: request, adapted: adapted, system: c.String("system"), raw: c.Bool("raw"), kept: kept, out: c.App.Writer, log: c.App.ErrWriter}
 	switch {
 	case m.Spec().Template == "" && kept != nil:
 		return fmt.Errorf("run: --session needs a chat template, which %s does not have", m.Spec().Name)
@@ -272,7 +272,7 @@ type result struct {
 
 func (j *job) printJSON(text string, s *engine.Stats, err error) error {
 	r := result{
-		Model: j.model.Spec().Name, Adapters: j.adapters, Provider: j.model.Provider(), Text: text, Finish: string(s.Finish),
+		Model: j.model.Spec().Name, Adapters: j.adapted.names(), Provider: j.model.Provider(), Text: text, Finish: string(s.Finish),
 		PromptTokens: s.PromptTokens, ReusedTokens: s.Reused, GeneratedTokens: s.Generated, FirstTokenMS: s.FirstToken.Seconds() * 1e3,
 		ProposedTokens: s.Proposed, AcceptedTokens: s.Accepted,
 		PrefillTPS: s.PrefillRate(), DecodeTPS: s.DecodeRate(),

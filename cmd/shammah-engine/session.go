@@ -49,15 +49,11 @@ func beginSession(c *cli.Context) (*kept, error) {
 		return k, nil
 	}
 	flags := map[string]string{"system": talk.System}
-	if talk.Model != "" && !c.IsSet("model") {
+	if talk.Model != "" && (!c.IsSet("model") || modelTitle(c, c.String("model")) == talk.Model) {
 		flags["model"] = talk.Model
 		flags["variant"] = talk.Variant
-	}
-	if talk.Model != "" && !c.IsSet("model") && !c.IsSet("lora") {
-		for _, adapter := range talk.Adapters {
-			if err := c.Set("lora", adapter); err != nil {
-				return nil, fmt.Errorf("use %s for --lora: %w", path, err)
-			}
+		if err := k.adapt(c); err != nil {
+			return nil, err
 		}
 	}
 	for flag, value := range flags {
@@ -71,14 +67,30 @@ func beginSession(c *cli.Context) (*kept, error) {
 	return k, nil
 }
 
+// adapt goes on with the adapters of the session, where no flag names others.
+func (k *kept) adapt(c *cli.Context) error {
+	if c.IsSet("lora") || len(k.talk.Adapters) == 0 {
+		return nil
+	}
+	if _, err := findAdapters(k.talk.Adapters); err != nil {
+		return fmt.Errorf("go on with %s as it was: %s; --lora off goes on without adapters", k.Path(), afterUsage(err))
+	}
+	for _, adapter := range k.talk.Adapters {
+		if err := c.Set("lora", adapter); err != nil {
+			return fmt.Errorf("use %s for --lora: %w", k.Path(), err)
+		}
+	}
+	return nil
+}
+
 // tell says what a conversation goes on with.
 func (k *kept) tell() string {
 	return fmt.Sprintf("%d messages from %s", len(k.talk.Turns), k.Path())
 }
 
-// changed says whether there is something to keep that the file does not have.
-func (k *kept) changed(said chat.Conversation) bool {
-	return k.written || said.System != k.talk.System || !slices.Equal(said.Turns, k.talk.Turns)
+// changed says whether there is something to keep that the file does not have. Other adapters alone begin no session.
+func (k *kept) changed(said chat.Conversation, adapters []string) bool {
+	return k.written || len(said.Turns) > 0 && !slices.Equal(adapters, k.talk.Adapters) || said.System != k.talk.System || !slices.Equal(said.Turns, k.talk.Turns)
 }
 
 // modelTitle is how a session names a model: a folder by its whole path, so that it is found from everywhere.
@@ -149,7 +161,7 @@ func (j *job) goOn(ctx context.Context, prompt string) error {
 	}
 	said.Answer(text)
 	told := append(q.Messages, said.Turns[len(said.Turns)-1])
-	talk := session.Talk{Model: modelTitle(j.c, j.c.String("model")), Variant: j.c.String("variant"), Adapters: j.adapters, Conversation: said}
+	talk := session.Talk{Model: modelTitle(j.c, j.c.String("model")), Variant: j.c.String("variant"), Adapters: j.adapted.lasting(), Conversation: said}
 	keepErr := j.kept.Write(talk, func(w io.Writer) error { return saveCache(ctx, j.model, told, w) })
 	return afterKeeping(j.log, j.end(text, stats, err), keepErr)
 }
@@ -238,7 +250,7 @@ func (t *talker) restore(m *engine.Model) error {
 
 // keep writes the session, if there is one and something was said; with what was computed for it, or without.
 func (t *talker) keep(said chat.Conversation, computed bool) error {
-	if t.kept == nil || !t.kept.changed(said) {
+	if t.kept == nil || !t.kept.changed(said, t.adapted.lasting()) {
 		return nil
 	}
 	cache := t.waiting()
@@ -265,5 +277,5 @@ func sameFile(a, b string) bool {
 }
 
 func (t *talker) talk(said chat.Conversation) session.Talk {
-	return session.Talk{Model: modelTitle(t.c, t.name), Variant: t.c.String("variant"), Adapters: t.adapted.names(), Conversation: said}
+	return session.Talk{Model: modelTitle(t.c, t.name), Variant: t.c.String("variant"), Adapters: t.adapted.lasting(), Conversation: said}
 }

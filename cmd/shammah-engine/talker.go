@@ -286,8 +286,11 @@ func (t *talker) hasTemplate() bool {
 
 func (t *talker) done(p router.Piece) *repl.Done {
 	d := &repl.Done{By: p.Model, Prompt: p.Done.Prompt, Generated: p.Done.Generated, Finish: string(p.Done.Finish)}
-	if p.Who == router.ByClaude {
+	switch p.Who {
+	case router.ByClaude:
 		d.Why = p.Why
+	case router.ByLocal:
+		d.By = t.adapted.titled(p.Model)
 	}
 	if s := p.Done.Local; s != nil {
 		d.Rate, d.FirstMS, d.Reused = s.DecodeRate(), s.FirstToken.Seconds()*1e3, s.Reused

@@ -84,8 +84,13 @@ const nameBytesMax = 64
 
 // CheckName says what is wrong with a name. Capital letters are: a file system may not tell them from small ones.
 func CheckName(name string) error {
-	if len(name) > nameBytesMax || !validName.MatchString(name) || strings.HasSuffix(name, lora.OnnxSuffix) || strings.HasSuffix(name, ".safetensors") {
+	switch {
+	case len(name) > nameBytesMax || !validName.MatchString(name):
 		return fmt.Errorf("adapters: read the name %q: expected at most %d small letters, digits, - and _, with dots between them", name, nameBytesMax)
+	case strings.HasSuffix(name, lora.OnnxSuffix) || strings.HasSuffix(name, safetensors):
+		return fmt.Errorf("adapters: read the name %q: it would be taken for a file's; leave out %s", name, filepath.Ext(name))
+	case name == Off:
+		return fmt.Errorf("adapters: read the name %q: it means no adapter; choose another", name)
 	}
 	return nil
 }

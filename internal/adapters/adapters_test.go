@@ -230,12 +230,18 @@ func TestUses(t *testing.T) {
 			t.Errorf("%q: %+v, %v, want %+v", text, got, err, want)
 		}
 	}
-	for _, bad := range [][]string{{""}, {":1"}, {"a:"}, {"a:x"}, {"a:NaN"}, {"a:0"}, {"a:1e-60"}, {"a:Inf"}, {"a:1e39"}, {"a:101"}, {"A"}, {"a b"}, {"a", "a:2"}, {"./a:1e9"}} {
+	if got, err := ParseUses([]string{Off}); err != nil || len(got) != 0 || !None([]string{Off}) || None(nil) {
+		t.Errorf("none: %+v, %v", got, err)
+	}
+	for _, bad := range [][]string{{Off, "a"}, {"a", Off}, {Off + ":1"}, {""}, {":1"}, {"a:"}, {"a:x"}, {"a:NaN"}, {"a:0"}, {"a:1e-60"}, {"a:Inf"}, {"a:1e39"}, {"a:101"}, {"A"}, {"a b"}, {"a", "a:2"}, {"./a:1e9"}} {
 		if got, err := ParseUses(bad); err == nil || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: %+v, %v, want an error", bad, got, err)
 		}
 	}
-	if got := (Use{Name: "a", Scale: 0.1}).String(); got != "a:0.1" {
-		t.Errorf("shown as %s", got)
+	if u := (Use{Name: "a", Scale: 0.1}); u.String() != "a:0.1" || u.Lasting() != "a:0.1" {
+		t.Errorf("shown as %s, kept as %s", u, u.Lasting())
+	}
+	if u := (Use{Name: "./a", Path: "/there/a", Scale: 2}); u.String() != "./a:2" || u.Lasting() != "/there/a:2" {
+		t.Errorf("shown as %s, kept as %s", u, u.Lasting())
 	}
 }

@@ -25,10 +25,30 @@ func (u Use) String() string {
 	return u.Name + ":" + strconv.FormatFloat(float64(u.Scale), 'g', -1, 32)
 }
 
-const scaleMax = 100
+// Lasting is how the use is named where it is to be found from any folder.
+func (u Use) Lasting() string {
+	if u.Path != "" {
+		u.Name = u.Path
+	}
+	return u.String()
+}
 
-// ParseUses reads name, name:scale, path or path:scale, each adapter once.
+// Off stands in place of adapters for none: not those of a session or of the configuration either.
+const Off = "off"
+
+// None says whether what was asked for is no adapter.
+func None(texts []string) bool { return len(texts) == 1 && texts[0] == Off }
+
+const (
+	scaleMax    = 100
+	safetensors = ".safetensors"
+)
+
+// ParseUses reads name, name:scale, path or path:scale, each adapter once; or Off alone.
 func ParseUses(texts []string) (uses []Use, err error) {
+	if None(texts) {
+		return nil, nil
+	}
 	for _, text := range texts {
 		u, err := parseUse(text)
 		if err != nil {
@@ -63,5 +83,5 @@ func parseUse(text string) (u Use, err error) {
 // isPath says whether a text can only mean a place on disk.
 func isPath(s string) bool {
 	return strings.ContainsRune(s, filepath.Separator) || strings.HasPrefix(s, ".") || strings.HasPrefix(s, "~") || strings.HasSuffix(s, lora.OnnxSuffix) ||
-		strings.HasSuffix(s, ".safetensors")
+		strings.HasSuffix(s, safetensors)
 }
