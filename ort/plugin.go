@@ -192,5 +192,9 @@ func (e *Env) choose(p Provider, found []*C.OrtEpDevice) (*C.OrtEpDevice, error)
 	if offers == nil {
 		return nil, fmt.Errorf("it finds nothing on this machine that it could compute on")
 	}
-	return nil, fmt.Errorf("it has no %s, only %s", strings.TrimSpace(p.name()+" on "+p.Device), strings.Join(offers, ", "))
+	asked := strings.TrimSpace("provider " + p.name())
+	if p.Device != "" {
+		asked += " on " + p.Device
+	}
+	return nil, fmt.Errorf("it has no %s, only %s", asked, strings.Join(offers, ", "))
 }

@@ -168,9 +168,14 @@ func TestPluginComputes(t *testing.T) {
 		t.Fatalf("devices %v, %v", devices, err)
 	}
 	t.Logf("devices: %+v", devices)
-	if s, err := env.OpenSessionBytes(oneGraph("Neg"), ort.SessionOptions{Providers: []ort.Provider{{Name: "Abacus", Plugin: path}}}); err == nil {
-		s.Close()
-		t.Error("it has a provider of a name that it does not have")
+	for want, p := range map[string]ort.Provider{"it has no provider Abacus, only ": {Name: "Abacus"}, "it has no provider on loom, only ": {Device: "loom"}} {
+		p.Plugin = path
+		if s, err := env.OpenSessionBytes(oneGraph("Neg"), ort.SessionOptions{Providers: []ort.Provider{p}}); err == nil {
+			s.Close()
+			t.Errorf("%+v: it opened", p)
+		} else if !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want %q", p, err, want)
+		}
 	}
 	s, err := env.OpenSessionBytes(oneGraph("Neg"), ort.SessionOptions{RecordPlacement: true, Providers: []ort.Provider{{Plugin: path}}})
 	if err != nil {

@@ -139,8 +139,11 @@ func (p *patient) runtime(ctx context.Context) {
 	p.line("built in", "%s", strings.Join(env.Providers(), ", "))
 	w, err := providerWish(p.c)
 	if err != nil {
-		words := afterUsage(err)
-		p.add(finding{"provider", words, failed, "`config set model.backend auto`, or another --provider"})
+		fix := "`config set model.backend auto`, or another --provider"
+		if !errors.Is(err, provider.ErrUnknown) {
+			fix = "leave the option out, or give it as it is expected"
+		}
+		p.add(finding{"provider", afterUsage(err), failed, fix})
 		w = provider.Wish{}
 	}
 	if notice := w.Notice(); notice != "" {
@@ -166,7 +169,7 @@ func (p *patient) runtime(ctx context.Context) {
 	}
 	for _, other := range []string{provider.CUDA, provider.CoreML} {
 		if other != provider.Build {
-			p.add(finding{other, "not in this program", note, fmt.Sprintf("`make %s` makes one that has it", other)})
+			p.add(finding{other, "not in this program", note, provider.Made(other)})
 		}
 	}
 }
@@ -195,6 +198,9 @@ func (p *patient) selfTest(ctx context.Context, env *ort.Env, candidate provider
 	f := finding{candidate.Name, fmt.Sprintf("fails after %.0f ms: %s", time.Since(start).Seconds()*1e3, err), note, "models run on the CPU meanwhile"}
 	if must {
 		f.State, f.Fix = failed, "--provider auto takes what works"
+		if candidate.Kind == provider.Plugin {
+			f.Fix = "without --provider-library this program's own providers are taken"
+		}
 	}
 	if candidate.Kind == provider.CPU {
 		f.Fix = "--kernels off computes without this program's own kernels; please report this line"

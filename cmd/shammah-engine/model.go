@@ -49,13 +49,19 @@ func modelFlags() []cli.Flag {
 func providerFlags() []cli.Flag {
 	return []cli.Flag{
 		providerFlag(),
-		&cli.StringFlag{Name: "provider-library", Usage: "a plug-in of ONNX Runtime in `FILE` brings the provider"},
+		&cli.StringFlag{Name: "provider-library", Usage: "a plug-in of ONNX Runtime in `FILE` brings the provider", Action: func(_ *cli.Context, path string) error {
+			if path == "" { // a variable of the shell that is not set, most likely: the CPU shall not run in its place
+				return fmt.Errorf("%w: --provider-library has no file name", errUsage)
+			}
+			return nil
+		}},
 		&cli.StringSliceFlag{Name: "provider-option", Usage: "`KEY=VALUE` for the provider (repeatable): " + providerKeys()},
 	}
 }
 
 func providerFlag() cli.Flag {
-	return &cli.StringFlag{Name: "provider", Usage: "`WHAT` it runs on: auto, " + strings.Join(provider.Names(), ", "), DefaultText: "as configured, or auto"}
+	return &cli.StringFlag{Name: "provider", Usage: "`WHAT` it runs on: auto, " + strings.Join(provider.Names(), ", "), DefaultText: "as configured, or auto",
+		Action: func(c *cli.Context, name string) error { return c.Set("provider", strings.ToLower(name)) }} // CUDA and CoreML are what they call themselves
 }
 
 func generationFlags() []cli.Flag {

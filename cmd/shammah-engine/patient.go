@@ -68,6 +68,10 @@ func (p *patient) configuration(s *config.Settings, err error) {
 		p.add(finding{"config", err.Error(), failed, "mend the file, or name another with --config"})
 		return
 	}
+	if s.Path == "" {
+		p.add(finding{"config", "there is no place for it: the defaults hold, and no adapter or feedback can be kept", note, "set HOME, or SHAMMAH_HOME"})
+		return
+	}
 	found := s.Path
 	if info, err := os.Stat(s.Path); err == nil {
 		found = fmt.Sprintf("%s, mode %04o", s.Path, info.Mode().Perm())
@@ -153,7 +157,6 @@ const pythonLimit = 20 * time.Second
 
 // python says whether adapters can be trained: nothing else needs it.
 func (p *patient) python(ctx context.Context) {
-	const fix = "needed to train adapters alone: `shammah-engine lora train --install` brings all that it takes"
 	ctx, cancel := context.WithTimeout(ctx, pythonLimit)
 	defer cancel()
 	home, err := config.Home(os.Getenv)
@@ -162,7 +165,11 @@ func (p *patient) python(ctx context.Context) {
 	}
 	path, err := trainingPython(ctx, p.c, home)
 	if err != nil {
-		p.add(finding{"python", strings.TrimPrefix(oneLine(err.Error()), "lora train: "), note, fix})
+		found, fix, _ := strings.Cut(strings.TrimPrefix(oneLine(err.Error()), "lora train: "), "; ")
+		if found = strings.TrimPrefix(found, "training: "); fix != "" {
+			fix += " (to train adapters: nothing else needs it)"
+		}
+		p.add(finding{"python", found, note, fix})
 		return
 	}
 	p.line("python", "%s, with all that training adapters needs", path)

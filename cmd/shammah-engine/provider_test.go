@@ -19,6 +19,7 @@ func TestProviderFlags(t *testing.T) {
 		want string
 	}{
 		{[]string{"--provider", "gpu"}, exitUsage, `choose "gpu"`},
+		{[]string{"--provider", "ROCm"}, exitUsage, "expected auto or one of " + strings.Join(provider.Names(), ", ")},
 		{[]string{"--require-provider", "0.5"}, exitUsage, "needs a provider by name"},
 		{[]string{"--provider", "cpu", "--require-provider", "0"}, exitUsage, "expected a share above 0"},
 		{[]string{"--provider", "cpu", "--require-provider", "NaN"}, exitUsage, "expected a share"},
@@ -26,11 +27,13 @@ func TestProviderFlags(t *testing.T) {
 		{[]string{"--provider", "cpu", "--provider-option", "device"}, exitUsage, "expected KEY=VALUE"},
 		{[]string{"--provider", "cpu", "--provider-option", "a=1", "--provider-option", "a=2"}, exitUsage, "each key once"},
 		{[]string{"--provider", "cpu", "--provider-option", "a=1"}, exitUsage, "cpu takes no options"},
+		{[]string{"--provider-library", ""}, exitUsage, "--provider-library has no file name"},
 		{[]string{"--provider-library", "none.so"}, exitFailure, "none.so: no such file"},
 		{[]string{"--provider-library", "provider_test.go"}, exitFailure, "not a shared library"},
 		{[]string{"--provider-library", "none.so", "--provider-option", "device=fpga"}, exitUsage, "expected cpu, gpu or npu"},
 		{[]string{"--provider", "cpu", "--require-provider", "1"}, 0, "CPU"},
-		{[]string{"--provider", "metal"}, 0, provider.NoMetal},
+		{[]string{"--provider", "CPU", "--require-provider", "1"}, 0, "CPU"},
+		{[]string{"--provider", "Metal"}, 0, provider.NoMetal},
 		{[]string{"--provider", "metal"}, 0, "tiny · genai · CPU"},
 		{[]string{"-v"}, 0, "placement: CPU "},
 	} {
@@ -140,6 +143,13 @@ func TestDoctor(t *testing.T) {
 	if plugin := e.find("plug-in"); len(plugin) != 1 || plugin[0].State != failed {
 		t.Errorf("a plug-in that is none: %+v", plugin)
 	}
+	if asked := e.find("provider_test"); len(asked) != 1 || asked[0].State != failed || !strings.HasPrefix(asked[0].Fix, "without --provider-library") {
+		t.Errorf("it is tried as %+v", asked)
+	}
+	e = examine(t, exitFailure, "--provider-option", "x")
+	if asked := e.find("provider"); len(asked) != 1 || strings.Contains(asked[0].Found, errUsage.Error()) || !strings.HasPrefix(asked[0].Fix, "leave the option out") {
+		t.Errorf("an option that is none: %+v", asked)
+	}
 	e = examine(t, exitFailure, "--provider", "rocm")
 	if asked := e.find("provider"); len(asked) != 1 || asked[0].State != failed || asked[0].Fix == "" || len(e.find("cpu")) != 1 {
 		t.Errorf("a provider that does not exist: %+v, want it failed, and the others tried", asked)
@@ -174,6 +184,37 @@ func TestDoctorLooksAtFiles(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", cache)
 	if found := examine(t, 0).find("cache"); len(found) != 1 || found[0].State != note || !strings.Contains(found[0].Found, "cannot be written") {
 		t.Errorf("a cache that is a file: %+v", found)
+	}
+}
+
+// Where nothing can be kept doctor says so, and each fix is one that works: --install cannot bring Python itself.
+func TestDoctorOfABareMachine(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("SHAMMAH_HOME", home)
+	t.Setenv("PATH", t.TempDir())
+	t.Setenv("SHAMMAH_PYTHON", "")
+	if python := examine(t, 0).find("python"); len(python) != 1 || !strings.HasPrefix(python[0].Found, "find Python: ") ||
+		!strings.HasPrefix(python[0].Fix, "install Python 3.11 or newer") || strings.Contains(python[0].Fix, "--install") {
+		t.Errorf("without Python: %+v", python)
+	}
+	t.Setenv("SHAMMAH_PYTHON", fakePython(t, ""))
+	if python := examine(t, 0).find("python"); len(python) != 1 || python[0].State != fine {
+		t.Errorf("with Python: %+v", python)
+	}
+	bare := filepath.Join(home, "python3")
+	if err := os.WriteFile(bare, []byte("#!/bin/sh\necho torch peft\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SHAMMAH_PYTHON", bare)
+	if python := examine(t, 0).find("python"); len(python) != 1 || !strings.HasSuffix(python[0].Found, "packages are missing: torch, peft") ||
+		!strings.HasPrefix(python[0].Fix, "`shammah-engine lora train --install` puts them into "+home) {
+		t.Errorf("without the packages: %+v", python)
+	}
+	for _, name := range []string{"HOME", "SHAMMAH_HOME", "SHAMMAH_CONFIG"} {
+		t.Setenv(name, "")
+	}
+	if config := examine(t, 0).find("config"); len(config) != 1 || config[0].State != note || !strings.Contains(config[0].Fix, "SHAMMAH_HOME") {
+		t.Errorf("without a home: %+v", config)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/shammah/shammah-engine/coreml"
@@ -100,9 +101,19 @@ func (w Wish) Chain() ([]Candidate, error) {
 func unknown(name string) error {
 	hint := "expected auto or one of " + strings.Join(Names(), ", ")
 	if name == CUDA || name == CoreML {
-		hint = fmt.Sprintf("this binary is for %s; `make %s` makes one", Build, name)
+		hint = fmt.Sprintf("this binary is for %s; %s", Build, Made(name))
 	}
 	return fmt.Errorf("provider: choose %q: %w: %s", name, ErrUnknown, hint)
+}
+
+// Made says how a program with a provider is had that this one does not have, and where it runs, if that is not here.
+func Made(name string) string {
+	home := map[string]struct{ system, title string }{CUDA: {"linux", "Linux"}, CoreML: {"darwin", "a Mac"}}[name]
+	text := fmt.Sprintf("`make %s` makes one", name)
+	if home.system != runtime.GOOS {
+		text += ", for " + home.title
+	}
+	return text
 }
 
 // candidate is a provider of this binary with the options that were given. In a chain these are the first one's.

@@ -3,6 +3,7 @@ package provider
 import (
 	"errors"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -35,6 +36,11 @@ func TestChain(t *testing.T) {
 	}
 	if (Wish{Name: "metal"}).Notice() != NoMetal || (Wish{Name: CPU}).Notice() != "" {
 		t.Error("Metal is noticed, and nothing else")
+	}
+	for name, c := range map[string]struct{ system, want string }{CUDA: {"linux", ", for Linux"}, CoreML: {"darwin", ", for a Mac"}} {
+		if got := strings.Contains(Made(name), c.want); got != (runtime.GOOS != c.system) {
+			t.Errorf("%s is made so: %s", name, Made(name))
+		}
 	}
 	if Build == CPU {
 		if _, err := Chain(CUDA); err == nil || !strings.Contains(err.Error(), "make cuda") {
