@@ -53,10 +53,16 @@ func adapterNames() (names []string) {
 
 // adapted is the adapters that a conversation or a request uses, and what of them a model has loaded.
 type adapted struct {
-	uses   []adapters.Use
+	uses   []use
 	model  *engine.Model
-	loaded map[string]bool
+	loaded map[string]string // names to versions
 	warn   func(line string)
+}
+
+// use is an adapter that was found. Its version is another one when its files were made anew: its name is then loaded again.
+type use struct {
+	adapters.Use
+	version string
 }
 
 // newAdapted reads what was asked for, and finds it on this machine before any model is opened.
@@ -71,28 +77,46 @@ func flaggedAdapters(c *cli.Context) (*adapted, error) {
 	return newAdapted(c.StringSlice("lora"), func(line string) { fmt.Fprintln(c.App.ErrWriter, line) })
 }
 
-func findAdapters(texts []string) ([]adapters.Use, error) {
-	uses, err := adapters.ParseUses(texts)
+func findAdapters(texts []string) (uses []use, err error) {
+	parsed, err := adapters.ParseUses(texts)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUsage, err)
 	}
-	for i := range uses {
-		u := &uses[i]
+	for _, p := range parsed {
+		u := use{Use: p}
 		if u.Path != "" {
-			if u.Path, err = filesystem.ExpandHome(u.Path); err == nil {
-				_, err = lora.Files(u.Path) // its errors name the path as it was given
-			}
-			if err == nil {
-				u.Path, err = filepath.Abs(u.Path)
-			}
+			err = u.findFiles()
 		} else {
-			_, _, err = findAdapter(u.Name)
+			var k adapters.Kept
+			_, k, err = findAdapter(u.Name)
+			u.version = fmt.Sprint(k.Files)
 		}
 		if err != nil {
 			return nil, err
 		}
+		uses = append(uses, u)
 	}
 	return uses, nil
+}
+
+// findFiles finds an adapter that was named by its path; errors name that as it was given.
+func (u *use) findFiles() (err error) {
+	if u.Path, err = filesystem.ExpandHome(u.Path); err != nil {
+		return err
+	}
+	files, err := lora.Files(u.Path)
+	if err != nil {
+		return err
+	}
+	for _, path := range files {
+		info, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		u.version += fmt.Sprintln(info.Size(), info.ModTime())
+	}
+	u.Path, err = filepath.Abs(u.Path)
+	return err
 }
 
 func findAdapter(name string) (adapters.Store, adapters.Kept, error) {
@@ -107,23 +131,23 @@ func findAdapter(name string) (adapters.Store, adapters.Kept, error) {
 // on is the adapters for a request to a model, which has loaded each of them then.
 func (a *adapted) on(m *engine.Model) ([]engine.AdapterUse, error) {
 	if a.model != m {
-		a.model, a.loaded = m, map[string]bool{}
+		a.model, a.loaded = m, map[string]string{}
 	}
 	var list []engine.AdapterUse
 	for _, u := range a.uses {
-		if !a.loaded[u.Name] {
+		if a.loaded[u.Name] != u.version {
 			if err := a.load(m, u); err != nil {
 				return nil, err
 			}
-			a.loaded[u.Name] = true
+			a.loaded[u.Name] = u.version
 		}
 		list = append(list, engine.AdapterUse{Name: u.Name, Scale: u.Scale})
 	}
 	return list, nil
 }
 
-// load brings one adapter into a model.
-func (a *adapted) load(m *engine.Model, u adapters.Use) error {
+// load brings one adapter into a model, in place of an earlier version.
+func (a *adapted) load(m *engine.Model, u use) error {
 	var adapter *lora.Adapter
 	var err error
 	base := ""
@@ -135,6 +159,10 @@ func (a *adapted) load(m *engine.Model, u adapters.Use) error {
 		var k adapters.Kept
 		k, adapter, err = store.Load(u.Name)
 		base = k.Base
+	}
+	if err == nil && a.loaded[u.Name] != "" {
+		delete(a.loaded, u.Name)
+		err = m.RemoveAdapter(u.Name)
 	}
 	if err == nil {
 		err = m.LoadAdapter(u.Name, adapter)

@@ -16,7 +16,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/shammah/shammah-engine/engine"
 	"github.com/shammah/shammah-engine/engine/lora"
+	"github.com/shammah/shammah-engine/engine/tiny"
 	"github.com/shammah/shammah-engine/internal/ortest"
 	"github.com/shammah/shammah-engine/ort"
 )
@@ -331,6 +333,52 @@ func TestPlacesForAdapters(t *testing.T) {
 	} {
 		if got := wants(c.providers, c.args[0], c.args[1:]...); got != c.want {
 			t.Errorf("%q on %v: got %v, want %v", c.args, c.providers, got, c.want)
+		}
+	}
+}
+
+// What was trained anew, under a name or at a path that is in use, is what answers from the next /lora on.
+func TestAdaptersMadeAnew(t *testing.T) {
+	alone(t)
+	m, err := engine.OpenFS(ortest.Env(t), tiny.FS(), engine.Options{Name: tinyName})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	said := func(a *adapted) (text string) {
+		t.Helper()
+		uses, err := a.on(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for token, err := range m.Generate(t.Context(), engine.Request{Messages: conversation("", "What is the capital of France?"), MaxTokens: 20, Adapters: uses}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			text += token.Text
+		}
+		return text
+	}
+	pirate, other, path := filepath.Join(ortest.Root(t), "engine", "lora", "testdata", "pirate"), tinyAdapter(t, 6), filepath.Join(t.TempDir(), "now")
+	for _, name := range []string{"x", path} {
+		a := &adapted{}
+		answer := func(files string) string {
+			t.Helper()
+			command(t, "", "lora", "rm", "x")
+			want(t, 0, "x is here", "lora", "add", "x", files, "--base", "tiny")
+			if err := errors.Join(os.RemoveAll(path), os.CopyFS(path, os.DirFS(files))); err != nil {
+				t.Fatal(err)
+			}
+			uses, err := findAdapters([]string{name})
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.uses = uses
+			return said(a)
+		}
+		first, second, third := answer(pirate), answer(other), answer(pirate)
+		if !strings.HasPrefix(first, "Arr!") || second == first || third != first {
+			t.Errorf("%s: %q, then %q, then %q; want the first once more after another", name, first, second, third)
 		}
 	}
 }
