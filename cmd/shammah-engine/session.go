@@ -180,7 +180,7 @@ func afterKeeping(log io.Writer, err, keepErr error) error {
 
 // Save keeps a conversation, with what the model of this machine has computed for it.
 func (t *talker) Save(path string, said chat.Conversation) error {
-	if t.kept != nil && sameFile(path, t.kept.Path()) {
+	if t.kept != nil && t.kept.Is(path) {
 		return t.write(said, t.computed(said))
 	}
 	return session.Write(path, t.talk(said), t.computed(said))
@@ -189,10 +189,12 @@ func (t *talker) Save(path string, said chat.Conversation) error {
 // computed writes what the model of this machine has computed for a conversation, nil without one.
 func (t *talker) computed(said chat.Conversation) func(io.Writer) error {
 	m, ready := t.machine.Model()
-	if !ready || t.raw {
-		return t.waiting()
+	if ready && !t.raw {
+		_ = t.restore(m.Model) // nobody has asked the model yet: what waits for it is kept as well
 	}
-	_ = t.restore(m.Model) // nobody has asked the model yet: what waits for it is kept as well
+	if !ready || t.raw || t.pending != nil {
+		return t.waiting(said)
+	}
 	return func(w io.Writer) error {
 		messages := said.Messages()
 		if !t.c.IsSet("overflow") {
@@ -205,14 +207,21 @@ func (t *talker) computed(said chat.Conversation) func(io.Writer) error {
 	}
 }
 
-// waiting writes what still waits for the model as it is, nil where nothing does.
-func (t *talker) waiting() func(io.Writer) error {
-	path := t.pending
-	if path == "" {
+// pending is what was computed for a conversation, as it lies in a file until there is a model that takes it up.
+type pending struct {
+	path string
+	said chat.Conversation
+}
+
+// waiting writes what still waits for the model as it is, nil where nothing does. It goes with no other conversation: what was taken back is
+// to be nowhere any more.
+func (t *talker) waiting(said chat.Conversation) func(io.Writer) error {
+	p := t.pending
+	if p == nil || said.System != p.said.System || len(said.Turns) < len(p.said.Turns) || !slices.Equal(said.Turns[:len(p.said.Turns)], p.said.Turns) {
 		return nil
 	}
 	return func(w io.Writer) error {
-		r, err := session.Cache(path)
+		r, err := session.Cache(p.path)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -227,7 +236,12 @@ func (t *talker) waiting() func(io.Writer) error {
 
 // Restore takes up what was computed for the conversation in a file: at once, or when the model is ready and asked.
 func (t *talker) Restore(path string) error {
-	t.pending = path
+	t.pending = nil
+	talk, err := session.Read(path)
+	if err != nil {
+		return err
+	}
+	t.pending = &pending{path, talk.Conversation}
 	if m, ready := t.machine.Model(); ready {
 		return t.restore(m.Model)
 	}
@@ -236,16 +250,16 @@ func (t *talker) Restore(path string) error {
 
 // restore takes up what waits for the model.
 func (t *talker) restore(m *engine.Model) error {
-	path := t.pending
-	if path == "" {
+	p := t.pending
+	if p == nil {
 		return nil
 	}
 	uses, err := t.adapted.on(m)
 	if err != nil { // the next answer says it too: what waits goes on waiting
 		return err
 	}
-	t.pending = ""
-	return restoreCache(t.ctx, m, path, uses)
+	t.pending = nil
+	return restoreCache(t.ctx, m, p.path, uses)
 }
 
 // keep writes the session, if there is one and something was said; with what was computed for it, or without.
@@ -253,7 +267,7 @@ func (t *talker) keep(said chat.Conversation, computed bool) error {
 	if t.kept == nil || !t.kept.changed(said, t.adapted.lasting()) {
 		return nil
 	}
-	cache := t.waiting()
+	cache := t.waiting(said)
 	if computed {
 		cache = t.computed(said)
 	}
@@ -269,12 +283,6 @@ func (t *talker) write(said chat.Conversation, cache func(io.Writer) error) erro
 // Keep keeps what was said in the session, if there is one, so that a program that is killed loses nothing of it. What was computed is
 // written when the conversation ends: it can be had again, and is a hundred times as much.
 func (t *talker) Keep(said chat.Conversation) error { return t.keep(said, false) }
-
-func sameFile(a, b string) bool {
-	x, errX := os.Stat(a)
-	y, errY := os.Stat(b)
-	return a == b || errX == nil && errY == nil && os.SameFile(x, y)
-}
 
 func (t *talker) talk(said chat.Conversation) session.Talk {
 	return session.Talk{Model: modelTitle(t.c, t.name), Variant: t.c.String("variant"), Adapters: t.adapted.lasting(), Conversation: said}

@@ -31,9 +31,9 @@ type talker struct {
 	plain   bool  // it was said that this model has no template
 	adapted *adapted
 
-	name      string // of the model, as it was asked for
-	pending   string // the session whose cache waits for the model, "" none
-	refused   error  // why one was not taken up
+	name      string   // of the model, as it was asked for
+	pending   *pending // what waits for the model, nil: nothing
+	refused   error    // why one was not taken up
 	machine   *bootstrap.Machine[*opened]
 	announced chan struct{} // closed when all was told about machine
 	dropped   int           // turns that did not fit at the last answer

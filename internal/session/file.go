@@ -50,6 +50,23 @@ func Begin(path string) (*File, Talk, error) {
 // Path is where the session is kept.
 func (s *File) Path() string { return s.path }
 
+// Is says whether path is another way to name this session's file, whether or not it is there yet. Two names of one file in a folder are two
+// files as soon as one is written, unless the file system takes capital and small letters for the same.
+func (s *File) Is(path string) bool {
+	ours, theirs := target(s.path), target(path)
+	if !sameFile(filepath.Dir(ours), filepath.Dir(theirs)) {
+		return false
+	}
+	ourName, theirName := filepath.Base(ours), filepath.Base(theirs)
+	return ourName == theirName || strings.EqualFold(ourName, theirName) && sameFile(ours, theirs)
+}
+
+func sameFile(a, b string) bool {
+	x, errX := os.Stat(a)
+	y, errY := os.Stat(b)
+	return errX == nil && errY == nil && os.SameFile(x, y)
+}
+
 // Write is Write for this session. Where somebody else has written the file meanwhile, theirs stays: this conversation goes to a new file
 // beside it, now and from now on, and the error is an ErrElsewhere.
 func (s *File) Write(t Talk, cache func(io.Writer) error) error {
@@ -99,11 +116,12 @@ func same(now, seen fs.FileInfo) bool {
 	return seen != nil && os.SameFile(now, seen) && now.Size() == seen.Size() && now.ModTime().Equal(seen.ModTime())
 }
 
-// divert gives the file a name of its own: notes-2.session beside notes.session.
+// divert gives the file a name of its own: notes-2.session beside notes.session, or beside what that is a link to, where f lies too.
 func (s *File) divert(f *renameio.PendingFile) error {
-	ext := filepath.Ext(s.path)
+	ours := target(s.path)
+	ext := filepath.Ext(ours)
 	for n := 2; ; n++ {
-		path := fmt.Sprintf("%s-%d%s", strings.TrimSuffix(s.path, ext), n, ext)
+		path := fmt.Sprintf("%s-%d%s", strings.TrimSuffix(ours, ext), n, ext)
 		taken, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		if errors.Is(err, fs.ErrExist) {
 			continue

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -162,5 +163,60 @@ func TestManyOnOneSession(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != many || len(names) != many || !names[path] || found.Len() > 0 {
 		t.Errorf("%d files under %d names, %v; want %d\n%s", len(entries), len(names), err, many, found)
+	}
+}
+
+// A session's file may be named in many ways, before it is there too. Another name of the same bytes is another file: who writes one leaves the other.
+func TestIs(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if err := errors.Join(os.Mkdir("sub", 0o700), os.Symlink("sub", "way")); err != nil {
+		t.Fatal(err)
+	}
+	cases := []struct {
+		session, path string
+		want          bool
+	}{
+		{"notes", "notes", true},
+		{"notes", "./notes", true},
+		{"notes", filepath.Join(dir, "notes"), true},
+		{"notes", "sub/../notes", true},
+		{"./sub/notes", "way/notes", true},
+		{"sub/notes", "link", true},
+		{"notes", "sub/notes", false},
+		{"notes", "notes-2", false},
+		{"notes", "none/notes", false},
+		{"notes", "hard", false},
+	}
+	check := func(when string, skip ...string) {
+		for _, c := range cases {
+			if got := (&File{path: c.session}).Is(c.path); got != c.want && !slices.Contains(skip, c.path) {
+				t.Errorf("%s: %s for the session %s: got %t", when, c.path, c.session, got)
+			}
+		}
+	}
+	check("before there is one", "link")
+	if err := errors.Join(Write("notes", said("one"), nil), Write("sub/notes", said("one"), nil), os.Link("notes", "hard"), os.Symlink("way/notes", "link")); err != nil {
+		t.Fatal(err)
+	}
+	check("afterwards")
+}
+
+// The new file lies beside what a link points to: that may be another file system, to which nothing can be moved.
+func TestElsewhereThroughALink(t *testing.T) {
+	dir := t.TempDir()
+	path, link := filepath.Join(dir, "sub", "notes.session"), filepath.Join(dir, "link")
+	if err := errors.Join(os.Mkdir(filepath.Dir(path), 0o700), Write(path, said("one"), nil), os.Symlink(path, link)); err != nil {
+		t.Fatal(err)
+	}
+	file, _, err := Begin(link)
+	if err == nil {
+		err = Write(path, said("theirs"), nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Write(said("ours"), nil); !errors.Is(err, ErrElsewhere) || file.Path() != filepath.Join(dir, "sub", "notes-2.session") || questions(t, file.Path()) != "ours" {
+		t.Errorf("got %v, kept in %s", err, file.Path())
 	}
 }

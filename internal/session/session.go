@@ -187,13 +187,19 @@ func writeCache(w io.Writer, cache func(io.Writer) error) error {
 
 // create makes the file that is to take path's place, in the same folder. A link stays: what it points to is replaced.
 func create(path string) (*renameio.PendingFile, error) {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
-	}
+	path = target(path)
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("expected a file, found %s", kind(info))
 	}
 	return renameio.TempFile(filepath.Dir(path), path)
+}
+
+// target is the file that a path leads to, as far as it is there.
+func target(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	return path
 }
 
 // cause is err without the name of a file that is only there for a moment.
