@@ -77,21 +77,24 @@ func benchAction(c *cli.Context) error {
 		return err
 	}
 	var each func(bench.Report, bench.Result) error
-	if format == "jsonl" && !c.Bool("roofline") { // a line as soon as it is known, so that what ends the rest loses none
+	lines := format == "jsonl"
+	if lines && !c.Bool("roofline") { // a line as soon as it is known, so that what ends the rest loses none
 		each = func(r bench.Report, t bench.Result) error { return r.Line(c.App.Writer, t) }
 	}
 	report, err := measure(ctx, c, tests, each)
-	if err != nil || each != nil {
+	if each != nil {
 		return err
 	}
-	if c.Bool("roofline") { // now that the model is closed: the memory that this takes is in no row's peak
-		bandwidth, err := cpu.ReadBandwidth(report.Threads)
-		if err != nil {
-			return err
+	if err == nil && c.Bool("roofline") { // now that the model is closed: the memory that this takes is in no row's peak
+		var bandwidth float64
+		if bandwidth, err = cpu.ReadBandwidth(report.Threads); err == nil {
+			report.SetBandwidth(bandwidth)
 		}
-		report.SetBandwidth(bandwidth)
 	}
-	return report.Write(c.App.Writer, format, beside)
+	if err != nil && !lines {
+		return err
+	}
+	return cmp.Or(err, report.Write(c.App.Writer, format, beside)) // lines that waited for the bandwidth do without it
 }
 
 // contextLeast has room for the comparison of our kernels with the runtime's, which is then remembered: no later load has it in its time.

@@ -32,6 +32,10 @@ func TestBenchRoofline(t *testing.T) {
 	if r.Bandwidth <= 0 || r.StepBytes <= 0 || r.Results[0].Roofline <= 0 || r.Kernels != bench.KernelsOwn || r.Results[0].Estimate <= 0 {
 		t.Errorf("bandwidth %v, bytes a step %d, share %v, kernels %q, estimate %d; want all of them", r.Bandwidth, r.StepBytes, r.Results[0].Roofline, r.Kernels, r.Results[0].Estimate)
 	}
+	got = command(t, "", "bench", "--model", fixture(t, "b-int4"), "-p", "2", "-n", "4", "-r", "1", "-t", "1", "--roofline", "-o", "jsonl")
+	if strings.Count(got.out, "\n") != 2 || strings.Count(got.out, `"bandwidth":`) != 2 || strings.Count(got.out, `"roofline":`) != 1 {
+		t.Errorf("got %d %q %q; want two lines with the bandwidth, and the share of it that writing reaches", got.code, got.out, got.problems)
+	}
 	got = command(t, "", "bench", "--model", fixture(t, "b-int4"), "-p", "0", "-n", "4", "-r", "1", "-t", "1", "--kernels", "off")
 	if !strings.Contains(got.out, "kernels: the runtime's: off") || !strings.Contains(got.out, "of estimate") || strings.Contains(got.out, "of limit") {
 		t.Errorf("want whose kernels, the estimate and no limit:\n%s%s", got.out, got.problems)
@@ -143,8 +147,9 @@ func TestBenchTokenizer(t *testing.T) {
 
 // What is known stays if a later test fails.
 func TestBenchWritesLinesAsTheyCome(t *testing.T) {
-	for format, want := range map[string]int{"jsonl": 1, "json": 0} {
-		got := command(t, "", "bench", "--model", fixture(t, "b-fp32"), "-r", "1", "-t", "1", "-o", format, "--context", "64", "-p", "4", "-p", "5000")
+	for format, want := range map[string]int{"jsonl": 1, "jsonl --roofline": 1, "json": 0} {
+		args := append([]string{"bench", "--model", fixture(t, "b-fp32"), "-r", "1", "-t", "1", "--context", "64", "-p", "4", "-p", "5000", "-o"}, strings.Fields(format)...)
+		got := command(t, "", args...)
 		if got.code != exitFailure || strings.Count(got.out, `"test":"pp4"`) != want || !strings.Contains(got.problems, "pp5000") {
 			t.Errorf("%s: got %d %q %q; want a failure after %d lines", format, got.code, got.out, got.problems, want)
 		}

@@ -94,14 +94,14 @@ func (r Report) Line(w io.Writer, t Result) error {
 func (r Report) CSV(w io.Writer) error {
 	c := csv.NewWriter(w)
 	float := func(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }
-	c.Write([]string{"version", "model", "bytes", "parameters", "layout", "variant", "provider", "threads", "cpu", "kernels", "load_ms", "step_bytes", "bandwidth",
+	c.Write([]string{"version", "model", "bytes", "parameters", "layout", "variant", "provider", "placement", "threads", "cpu", "kernels", "load_ms", "step_bytes", "bandwidth",
 		"test", "unit", "median", "deviation", "first_ms", "gap_p50_ms", "gap_p95_ms", "peak_memory", "estimate_memory", "roofline", "reused", "copied", "proposed", "accepted", "samples"})
 	for _, t := range r.Results {
 		samples := make([]string, len(t.Samples))
 		for i, x := range t.Samples {
 			samples[i] = float(x)
 		}
-		c.Write([]string{r.Version, r.Model, fmt.Sprint(r.Bytes), fmt.Sprint(r.Parameters), r.Layout, r.Variant, r.Provider, fmt.Sprint(r.Threads), r.CPU, r.Kernels, float(r.LoadMS), fmt.Sprint(r.StepBytes), float(r.Bandwidth),
+		c.Write([]string{r.Version, r.Model, fmt.Sprint(r.Bytes), fmt.Sprint(r.Parameters), r.Layout, r.Variant, r.Provider, r.Placement, fmt.Sprint(r.Threads), r.CPU, r.Kernels, float(r.LoadMS), fmt.Sprint(r.StepBytes), float(r.Bandwidth),
 			t.Test, t.Unit, float(t.Median), float(t.Deviation), float(t.FirstMS), float(t.GapP50MS), float(t.GapP95MS), fmt.Sprint(t.PeakMemory), fmt.Sprint(t.Estimate), float(t.Roofline),
 			fmt.Sprint(t.Reused), float(t.Copied), fmt.Sprint(t.Proposed), fmt.Sprint(t.Accepted), strings.Join(samples, " ")})
 	}
@@ -109,14 +109,18 @@ func (r Report) CSV(w io.Writer) error {
 	return c.Error() // which keeps the first one
 }
 
-// Benchfmt writes the format of Go's benchmarks, which golang.org/x/perf and benchstat read: a line for each sample.
+// Benchfmt writes the format of Go's benchmarks, which golang.org/x/perf and benchstat read: a line for each sample. The version is a line that
+// they pass over: benchstat compares only what agrees in all that it knows, and versions are what one compares.
 func (r Report) Benchfmt(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "goos: %s\ngoarch: %s\npkg: github.com/shammah/shammah-engine\n", runtime.GOOS, runtime.GOARCH)
-	for _, c := range [][2]string{{"cpu", r.CPU}, {"version", r.Version}, {"model", r.Model}, {"layout", r.Layout}, {"variant", r.Variant}, {"provider", r.Provider}} {
+	for _, c := range [][2]string{{"cpu", r.CPU}, {"model", r.Model}, {"layout", r.Layout}, {"variant", r.Variant}, {"provider", r.Provider}} {
 		fmt.Fprintf(&b, "%s: %s\n", c[0], strings.Join(strings.Fields(c[1]), " "))
 	}
-	b.WriteString("Unit tok/s better=higher\n")
+	fmt.Fprintf(&b, "# shammah-engine %s\nUnit tok/s better=higher\n", strings.Join(strings.Fields(r.Version), " "))
+	if r.Bandwidth > 0 {
+		b.WriteString("Unit of-limit better=higher\n")
+	}
 	for _, t := range r.Results {
 		// tg128 b8 @ d4096 is Tg128/b8/d4096
 		name := strings.Join(strings.Fields(strings.ReplaceAll(t.Test, "@", " ")), "/")
@@ -128,6 +132,9 @@ func (r Report) Benchfmt(w io.Writer) error {
 			value := fmt.Sprintf("%g tok/s", x)
 			if t.Unit == UnitMS {
 				value = fmt.Sprintf("%.0f ns/op", x*1e6)
+			}
+			if t.Roofline > 0 && t.Median > 0 {
+				value += fmt.Sprintf(" %g of-limit", t.Roofline*x/t.Median)
 			}
 			fmt.Fprintf(&b, "Benchmark%s-%d 1 %s %d peak-B\n", name, r.Threads, value, t.PeakMemory)
 		}

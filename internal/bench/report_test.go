@@ -89,6 +89,8 @@ func TestJSONReadsBack(t *testing.T) {
 
 func TestJSONLinesAndCSVHaveTheSame(t *testing.T) {
 	r := sampleReport(1)
+	r.Placement, r.StepBytes = "CPU 9 of 9 nodes", 1e9
+	r.SetBandwidth(100e9)
 	records, err := csv.NewReader(strings.NewReader(written(t, r, "csv", nil))).ReadAll()
 	if err != nil || len(records) != len(r.Results)+1 {
 		t.Fatalf("CSV reads back as %v, %v; want a head and %d records", records, err, len(r.Results))
@@ -101,7 +103,7 @@ func TestJSONLinesAndCSVHaveTheSame(t *testing.T) {
 	if err := json.Unmarshal([]byte(lines[2]), &keys); err != nil || keys["test"] != "tg128" || keys["model"] != r.Model || keys["results"] != nil {
 		t.Errorf("a line reads back as %v, %v", keys, err)
 	}
-	optional := []string{"reused", "copied", "proposed", "accepted", "gaps_ms", "bandwidth", "roofline"}
+	optional := []string{"reused", "copied", "proposed", "accepted", "gaps_ms"}
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		if !slices.Contains(records[0], key) && !slices.Contains(optional, key) {
 			t.Errorf("CSV lacks %q, which JSON has", key)
@@ -112,24 +114,36 @@ func TestJSONLinesAndCSVHaveTheSame(t *testing.T) {
 			t.Errorf("JSON lacks %q, which CSV has", name)
 		}
 	}
-	if at := slices.Index(records[0], "samples"); records[3][at] != "50 51" {
-		t.Errorf("samples are %q, want \"50 51\"", records[3][at])
+	for name, want := range map[string]string{"samples": "50 51", "bandwidth": "1e+11", "roofline": "0.5", "placement": r.Placement} {
+		if got := records[3][slices.Index(records[0], name)]; got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+	if keys["bandwidth"] != 100e9 || keys["roofline"] != 0.5 {
+		t.Errorf("a line has the bandwidth %v and the share %v of it, want 1e+11 and 0.5", keys["bandwidth"], keys["roofline"])
 	}
 }
 
 // The format: a name, how often, then values with units; configuration is key: value.
 func TestBenchfmt(t *testing.T) {
-	line := regexp.MustCompile(`^(Benchmark[A-Z]\S*-2 1 \S+ (tok/s|ns/op) \d+ peak-B|[a-z]+: .*|Unit tok/s better=higher)$`)
-	text := written(t, sampleReport(1), "benchfmt", nil)
+	line := regexp.MustCompile(`^(Benchmark[A-Z]\S*-2 1 \S+ (tok/s|ns/op)( 0\.\d+ of-limit)? \d+ peak-B|[a-z]+: .*|Unit (tok/s|of-limit) better=higher|# shammah-engine v1)$`)
+	r := sampleReport(1)
+	r.Version, r.StepBytes = "v1", 1e9
+	without := written(t, r, "benchfmt", nil)
+	r.SetBandwidth(100e9)
+	text := written(t, r, "benchfmt", nil)
 	for l := range strings.Lines(text) {
 		if !line.MatchString(strings.TrimSuffix(l, "\n")) {
 			t.Errorf("this is no line of a benchmark: %q", l)
 		}
 	}
-	for _, want := range []string{"BenchmarkTg128/d4096-2 1 40 tok/s", "BenchmarkTg128/b8-2 1 150 tok/s", "BenchmarkLoad-2 1 800000000 ns/op"} {
+	for _, want := range []string{"BenchmarkTg128/d4096-2 1 40 tok/s 0.4 of-limit", "BenchmarkTg128/b8-2 1 150 tok/s 0.1875 of-limit", "BenchmarkTg128-2 1 51 tok/s 0.51 of-limit", "BenchmarkPp16-2 1 50 tok/s 1", "BenchmarkLoad-2 1 800000000 ns/op"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("lacks %q:\n%s", want, text)
 		}
+	}
+	if strings.Contains(without, "of-limit") || strings.Contains(text, "version: ") { // benchstat would show two versions apart
+		t.Errorf("want a limit only where it was measured, and no version as configuration:\n%s", text)
 	}
 }
 
