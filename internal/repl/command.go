@@ -180,12 +180,15 @@ func (s *Session) retry(ctx context.Context, _ string) error {
 	if question := s.unanswered; question != "" {
 		return s.ask(ctx, question)
 	}
+	before := s.Conversation.Clone()
 	if !s.Conversation.Retry() {
 		return errors.New("/retry: nothing was asked yet")
 	}
 	question := s.Conversation.Turns[len(s.Conversation.Turns)-1].Content
 	s.Conversation.Undo()
-	return s.ask(ctx, question)
+	err := s.askInstead(ctx, question, before)
+	s.unanswered = "" // it has its answer, the new one or the old
+	return err
 }
 
 func (s *Session) undo(context.Context, string) error {

@@ -94,6 +94,24 @@ func TestFeedbackThatCannotBeKept(t *testing.T) {
 	}
 }
 
+// The same is said of another answer again: of the next one, of the one asked anew, and of that of a conversation from a file.
+func TestFeedbackOfAnotherAnswer(t *testing.T) {
+	dir := t.TempDir()
+	s := begun(&answers{})
+	s.Feedback = &Feedback{Path: filepath.Join(dir, "f")}
+	saved := filepath.Join(dir, "saved")
+	_, notes := talk(t, s, "Hi", "/good", "Ho", "/good", "/save "+saved, "/retry", "/good", "/load "+saved, "/good", "/good", "/correct one", "/correct two")
+	lines := kept(t, s.Feedback.Path)
+	if len(lines) != 6 || lines[5].Messages[4].Content != "two" || strings.Count(notes, "that was said already") != 1 {
+		t.Fatalf("said %q, kept %v; want six, and one that was said already", notes, lines)
+	}
+	for i, want := range []string{"tiny", "tiny", "tiny", "", "", ""} { // whose answer is in the file is not known
+		if lines[i].By != want {
+			t.Errorf("line %d: the answer is by %q, want %q", i+1, lines[i].By, want)
+		}
+	}
+}
+
 // An answer that failed is not the last answer: what is said is not about the one before it.
 func TestFeedbackAfterAFailure(t *testing.T) {
 	b := &answers{}

@@ -183,12 +183,16 @@ func open(text string) bool {
 
 // ask puts a question to the backend and keeps what is answered, whole or stopped.
 func (s *Session) ask(ctx context.Context, text string) error {
-	before := s.Conversation.Clone()
+	return s.askInstead(ctx, text, s.Conversation.Clone())
+}
+
+// askInstead is ask of a conversation that was before more than it is now: without an answer it is that again.
+func (s *Session) askInstead(ctx context.Context, text string, before chat.Conversation) error {
 	s.Conversation.Ask(text)
 	s.by, s.verdict = "", ""
 	answer, stopped, err := s.answer(ctx, before)
 	if answer == "" {
-		s.Conversation.Undo() // two questions in a row are no conversation
+		s.Conversation = before // two questions in a row are no conversation
 		s.unanswered = text
 	} else {
 		s.Conversation.Answer(answer)

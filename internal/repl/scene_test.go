@@ -78,34 +78,40 @@ tiny · CPU · context 0/512`)
 Ctrl-C again leaves, as does Ctrl-D
 > █
 tiny · CPU · context 0/512`)
+		s.typing("Hi", "\r", "\x03") // not the second time in a row
+		if got := s.vt.text(); !strings.Contains(got, "You said: Hi") || strings.Count(got, "Ctrl-C again leaves") != 2 {
+			t.Errorf("the terminal shows\n%s", got)
+		}
 		s.typing("\x03")
 	})
 }
 
-// A backend that does not stop must not hold the user.
+// A backend that does not stop must not hold the user. An answer that was to be replaced is not lost by it.
 func TestSecondCtrlCAborts(t *testing.T) {
-	var release chan struct{}
-	b := &answers{events: func(context.Context, Question) iter.Seq2[Event, error] {
-		return func(yield func(Event, error) bool) {
-			yield(Event{Text: "deaf"}, nil)
-			<-release
-		}
-	}}
-	play(t, b, nil, func(s *scene) {
-		release = make(chan struct{})
-		s.session.Conversation.Ask("before")
-		s.session.Conversation.Answer("then")
-		s.typing("Hi", "\r", "\x03")
-		if len(s.aborted) != 0 {
-			t.Error("the first Ctrl-C ended the process")
-		}
-		s.typing("\x03")
-		if len(s.aborted) != 1 || len(s.aborted[0].Turns) != 2 {
-			t.Errorf("aborted with %v after the second Ctrl-C, want once with what was said before", s.aborted)
-		}
-		close(release)
-		s.typing("\x04")
-	})
+	for _, input := range []string{"Hi", "/retry"} {
+		var release chan struct{}
+		b := &answers{events: func(context.Context, Question) iter.Seq2[Event, error] {
+			return func(yield func(Event, error) bool) {
+				yield(Event{Text: "deaf"}, nil)
+				<-release
+			}
+		}}
+		play(t, b, nil, func(s *scene) {
+			release = make(chan struct{})
+			s.session.Conversation.Ask("before")
+			s.session.Conversation.Answer("then")
+			s.typing(input, "\r", "\x03")
+			if len(s.aborted) != 0 {
+				t.Errorf("%s: the first Ctrl-C ended the process", input)
+			}
+			s.typing("\x03")
+			if len(s.aborted) != 1 || len(s.aborted[0].Turns) != 2 || s.aborted[0].Turns[1].Content != "then" {
+				t.Errorf("%s: aborted with %v after the second Ctrl-C, want once with what was said before", input, s.aborted)
+			}
+			close(release)
+			s.typing("\x04")
+		})
+	}
 }
 
 func TestWhatIsTypedDuringAnAnswerIsKept(t *testing.T) {

@@ -158,6 +158,44 @@ func TestKeptAfterEachAnswer(t *testing.T) {
 	}
 }
 
+// fails is an answer that never begins.
+func fails(context.Context, Question) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) { yield(Event{}, errors.New("no memory")) }
+}
+
+// /retry is about the last question, and takes an answer away only for another one.
+func TestRetryLosesNothing(t *testing.T) {
+	b := &answers{}
+	s := begun(b)
+	talk(t, s, "Hi", "Ho")
+	want := s.Conversation.Clone()
+	b.events = fails
+	for range 2 {
+		_, notes := talk(t, s, "/retry")
+		if !strings.Contains(notes, "✗ no memory") || !slices.Equal(s.Conversation.Turns, want.Turns) {
+			t.Errorf("a retry without an answer: said %q, the conversation is %v, want %v", notes, s.Conversation.Turns, want.Turns)
+		}
+	}
+	talk(t, s, "He")
+	b.events = nil
+	talk(t, s, "/retry")
+	if turns := s.Conversation.Turns; len(turns) != 6 || turns[4].Content != "He" {
+		t.Errorf("the question that had no answer was not asked again: %v", turns)
+	}
+	b.events = fails
+	talk(t, s, "Hu")
+	b.events = nil
+	talk(t, s, "Ha", "/retry")
+	if turns := s.Conversation.Turns; len(turns) != 8 || turns[6].Content != "Ha" {
+		t.Errorf("after a question with an answer another was asked again: %v", turns)
+	}
+	b.events = fails
+	talk(t, s, "Hu")
+	if _, notes := talk(t, s, "/clear", "/retry"); !strings.Contains(notes, "nothing was asked yet") {
+		t.Errorf("what was forgotten was asked again: said %q", notes)
+	}
+}
+
 // What was computed is a matter of the backend: where it cannot be kept or taken up, the conversation is, and a line says so.
 func TestSaveAndLoadWithACache(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "talk.session")
@@ -303,13 +341,22 @@ func TestOpenWithoutATerminal(t *testing.T) {
 	}
 }
 
+// A history that cannot be kept is told once, and nobody tries again.
+func TestHistoryThatCannotBeKept(t *testing.T) {
+	s := begun(&answers{})
+	s.History = &History{path: t.TempDir()}
+	if _, notes := talk(t, s, "one", "two", "three"); strings.Count(notes, "the history is not kept: ") != 1 || len(s.History.entries) != 3 {
+		t.Errorf("said %q, %d entries; want one line and three", notes, len(s.History.entries))
+	}
+}
+
 func TestHistoryFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "history")
 	h, err := OpenHistory(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	entries := []string{"plain", `"quoted"`, "two\nlines", `back\slash`, "世界", `"""a` + "\n" + `b"""`}
+	entries := []string{"plain", `"quoted"`, "`raw`", "'c'", "two\nlines", `back\slash`, "世界", `"""a` + "\n" + `b"""`}
 	for _, e := range append(entries, entries[len(entries)-1]) {
 		if err := h.Add(e); err != nil {
 			t.Fatal(err)

@@ -166,6 +166,16 @@ func TestManyOnOneSession(t *testing.T) {
 	}
 }
 
+// Whoever cannot replace the file is told: nothing is kept then, and nothing left.
+func TestNotReplaced(t *testing.T) {
+	dir := t.TempDir()
+	path, full := filepath.Join(dir, "notes"), errors.New("the disk is full")
+	err := write(path, said("one"), nil, func(*renameio.PendingFile) error { return full })
+	if files, readErr := os.ReadDir(dir); !errors.Is(err, full) || readErr != nil || len(files) != 0 {
+		t.Errorf("got %v, and %d files are left, %v", err, len(files), readErr)
+	}
+}
+
 // A session's file may be named in many ways, before it is there too. Another name of the same bytes is another file: who writes one leaves the other.
 func TestIs(t *testing.T) {
 	dir := t.TempDir()
