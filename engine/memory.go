@@ -12,14 +12,15 @@ import (
 	"github.com/shammah/shammah-engine/ort"
 )
 
-// Peak is the memory foreseen for this process, in bytes, when a sequence has so many tokens, of which prompt were read; 0 is as many as the
-// context has room for. It counts the original too where that was opened first, to be compared with.
-func (m *Model) Peak(tokens, prompt int) (int64, error) {
-	e, err := m.spec.MemoryEstimate(model.Use{Context: m.context, Tokens: tokens, Prompt: prompt, Text: m.tokenizer != nil, Exact: m.exact, Device: m.onDevice()})
+// Peak is the memory foreseen for this process, in bytes, of a use of the model: u says how many tokens there will be, the rest is known. It
+// counts the original too where that was opened first, to be compared with, but neither a draft model nor adapters.
+func (m *Model) Peak(u model.Use) (int64, error) {
+	u.Context, u.Text, u.Exact, u.Device = m.context, m.tokenizer != nil, m.exact, m.onDevice()
+	e, err := m.spec.MemoryEstimate(u)
 	return max(e.Total(), m.compared), err
 }
 
-// DeviceBytes is the memory foreseen of the device that computes, in bytes; 0 where that is this process's own.
+// DeviceBytes is the memory foreseen of the device that computes, in bytes, for one sequence; 0 where that is this process's own.
 func (m *Model) DeviceBytes() (int64, error) {
 	e, err := m.spec.MemoryEstimate(model.Use{Context: m.context, Device: m.onDevice()})
 	return e.Device, err

@@ -131,7 +131,7 @@ func reference(env *ort.Env, files model.Files, o Options) (rows [][]float32, by
 		return nil, 0, err
 	}
 	rows, err = m.probe()
-	bytes, sizeErr := m.Peak(0, 0)
+	bytes, sizeErr := m.Peak(model.Use{})
 	return rows, bytes, errors.Join(err, sizeErr, m.Close())
 }
 

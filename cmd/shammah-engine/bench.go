@@ -14,6 +14,7 @@ import (
 
 	"github.com/shammah/shammah-engine/cpu"
 	"github.com/shammah/shammah-engine/engine"
+	"github.com/shammah/shammah-engine/engine/model"
 	"github.com/shammah/shammah-engine/internal/bench"
 	"github.com/shammah/shammah-engine/internal/sys"
 	"github.com/shammah/shammah-engine/ort"
@@ -224,18 +225,15 @@ func benchOf(c *cli.Context, m *engine.Model) (b bench.Bench, err error) {
 func foreseen(m *engine.Model) func(bench.Test) (int64, error) {
 	most, longest := int64(0), 1
 	return func(t bench.Test) (int64, error) {
-		var batch int64
-		if t.Rows <= 1 {
-			longest = max(longest, t.Tokens())
+		u := model.Use{Prompt: max(t.Tokens()-t.Generate-1, 1)}
+		if t.Rows > 1 {
+			u.Rows, u.RowTokens = t.Rows, t.Tokens()
 		} else {
-			row, err := m.Spec().KVBytes(t.Tokens())
-			if err != nil {
-				return 0, err
-			}
-			batch = int64(t.Rows) * row
+			longest = max(longest, t.Tokens())
 		}
-		bytes, err := m.Peak(longest, max(t.Tokens()-t.Generate-1, 1))
-		most = max(most, bytes+batch)
+		u.Tokens = longest
+		bytes, err := m.Peak(u)
+		most = max(most, bytes)
 		return most, err
 	}
 }

@@ -84,7 +84,7 @@ func TestEstimateIsThePeak(t *testing.T) {
 			{"short", []string{"-p", "32", "-n", "4"}},
 			{"long", []string{"-p", "800"}},
 			{"with text", []string{"--test", "copy"}},
-			{"batch", []string{"-n", "4", "-b", "4", "-d", "100"}},
+			{"batch", []string{"-p", "0", "-n", "4", "-b", "4", "-d", "300"}}, // whose prompts nothing else has read before
 			{"the runtime's kernels", []string{"--kernels", "off", "-p", "400"}},
 			{"the runtime's kernels, short", []string{"--kernels", "off", "-p", "16"}},
 		} {

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/shammah/shammah-engine/engine"
+	"github.com/shammah/shammah-engine/engine/model"
 	"github.com/shammah/shammah-engine/internal/bootstrap"
 	"github.com/shammah/shammah-engine/internal/claude"
 	"github.com/shammah/shammah-engine/internal/config"
@@ -143,7 +144,7 @@ func (t *talker) Describe() []string {
 	if spec.Parameters > 0 {
 		lines = append(lines, row("parameters", "%.1f million", float64(spec.Parameters)/1e6))
 	}
-	if bytes, err := m.Peak(0, 0); err == nil {
+	if bytes, err := m.Peak(model.Use{}); err == nil {
 		lines = append(lines, row("memory", "at most about %s", size(bytes)))
 	}
 	if bytes, err := m.DeviceBytes(); err == nil && bytes > 0 {

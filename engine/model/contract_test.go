@@ -231,6 +231,60 @@ func TestKVBytes(t *testing.T) {
 	}
 }
 
+// A batch has caches of its own beside the one sequence, and reads its prompts in chunks as that does.
+func TestMemoryOfABatch(t *testing.T) {
+	s := Spec{Layers: 2, KVHeads: 2, HeadDim: 64, Hidden: 512, KVType: "float32", Past: make([]KVNames, 2), Vocab: 1000, LogitsType: "float32"}
+	const token = 2 * 2 * 2 * 64 * 4
+	for _, shared := range []bool{true, false} {
+		s.Shared = shared
+		alone, err := s.MemoryEstimate(Use{Context: 4096, Tokens: 300, Prompt: 200})
+		batch, err2 := s.MemoryEstimate(Use{Context: 4096, Tokens: 1, Prompt: 200, Rows: 4, RowTokens: 300})
+		if err != nil || err2 != nil {
+			t.Fatal(err, err2)
+		}
+		want := int64(token * (1 + 4*300))
+		if !shared { // two sets, and a row for the prompts
+			want = 2 * token * (1 + 5*300)
+		}
+		if batch.KV != want || batch.Scratch != alone.Scratch || batch.Logits != alone.Logits+4*2*1000*4 {
+			t.Errorf("shared %v: %+v, want %d bytes of caches, and for a chunk as much as %+v", shared, batch, want, alone)
+		}
+		most, err := s.MemoryEstimate(Use{Context: 4096, Tokens: 1, Rows: 4, RowTokens: 1 << 40})
+		if whole, err2 := s.MemoryEstimate(Use{Context: 4096, Tokens: 1, Rows: 4, RowTokens: 4096}); err != nil || err2 != nil || most != whole {
+			t.Errorf("shared %v: a row longer than the context: %+v, %v; want %+v, %v", shared, most, err, whole, err2)
+		}
+	}
+}
+
+// Of a table in a mapped file those pages are resident that somebody asked for: the more, the more of them were there already.
+func TestMemoryOfAMappedTable(t *testing.T) {
+	s := Spec{Layers: 2, KVHeads: 2, HeadDim: 64, KVType: "float32", Past: make([]KVNames, 2), Vocab: 1000, LogitsType: "float32", LastRowOnly: true}
+	table := func(u Use) int64 {
+		s.SetWeights(Weights{})
+		without, err := s.MemoryEstimate(u)
+		s.SetWeights(Weights{Table: 512 << 20})
+		with, err2 := s.MemoryEstimate(u)
+		if err != nil || err2 != nil {
+			t.Fatal(err, err2)
+		}
+		return (with.Scratch - without.Scratch) >> 20
+	}
+	for _, c := range []struct {
+		use  Use
+		want int64 // MiB
+	}{
+		{Use{Context: 4096}, 31}, // a chunk
+		{Use{Context: 4096, Tokens: 16}, 0},
+		{Use{Context: 4096, Tokens: 2048}, 113},
+		{Use{Context: 4096, Tokens: 1, Rows: 8, RowTokens: 1024}, 323},
+		{Use{Context: 1 << 20, Tokens: 1 << 20}, 512},
+	} {
+		if got := table(c.use); got != c.want {
+			t.Errorf("%+v: %d MiB of the table, want %d", c.use, got, c.want)
+		}
+	}
+}
+
 // What a device holds is no memory of this machine, but for what passes through.
 func TestMemoryOfADevice(t *testing.T) {
 	s := Spec{Layers: 28, KVHeads: 2, HeadDim: 128, KVType: "float16", Past: make([]KVNames, 28), Vocab: 151936, LogitsType: "float32", Shared: true, LastRowOnly: true}
@@ -241,11 +295,16 @@ func TestMemoryOfADevice(t *testing.T) {
 	if err != nil || err2 != nil {
 		t.Fatal(err, err2)
 	}
-	if here.Device != 0 || there.Device != weights+kv+here.Logits+here.Scratch {
-		t.Errorf("got %d bytes of the device, want %d; and %d without one, want 0", there.Device, weights+kv+here.Logits+here.Scratch, here.Device)
+	const tensor = kv / 56 // passes through when the cache is cleared, saved and restored
+	if want := weights + kv + tensor + here.Logits + here.Scratch; here.Device != 0 || there.Device != want {
+		t.Errorf("got %d bytes of the device, want %d; and %d without one, want 0", there.Device, want, here.Device)
 	}
-	if there.Weights != 0 || there.Prepack != 0 || there.KV != 0 || there.Total() > 600<<20 || there.Loading < 220<<20 {
+	if there.Weights != 0 || there.Prepack != 0 || there.KV != tensor || there.Total() > 600<<20 || there.Loading < 220<<20 {
 		t.Errorf("of this machine: %+v", there)
+	}
+	batch, err := s.MemoryEstimate(Use{Context: 4096, Tokens: 100, Device: true, Rows: 3, RowTokens: 50})
+	if want := there.Device + 3*kv + 2*kv - tensor + 6*4*151936; err != nil || batch.Device != want || batch.KV != 3*kv {
+		t.Errorf("a batch of 3: %d bytes of the device, want %d; %d of caches here, want %d, %v", batch.Device, want, batch.KV, 3*kv, err)
 	}
 	s.Shared = false
 	if there, err = s.MemoryEstimate(Use{Context: 4096, Device: true}); err != nil || there.KV != 2*kv {

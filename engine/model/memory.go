@@ -38,6 +38,9 @@ type Use struct {
 	Text    bool // with its tokenizer
 	Exact   bool // the runtime's kernels with activations in float32
 	Device  bool // a device computes, in memory of its own
+
+	Rows      int // sequences of a batch beside that one; 0 is none
+	RowTokens int // those that each of them will hold at most
 }
 
 // Weights is what a graph's weights take, in bytes.
@@ -205,37 +208,51 @@ func (s *Spec) KVBytes(context int) (int64, error) {
 	return n, nil
 }
 
-// MemoryEstimate says what one sequence needs on the CPU, or of a device's memory and of this machine's beside it.
+// MemoryEstimate says what one sequence and a batch need on the CPU, or of a device's memory and of this machine's beside it.
 func (s *Spec) MemoryEstimate(u Use) (Estimate, error) {
 	tokens := u.Context
 	if u.Tokens > 0 {
 		tokens = min(tokens, u.Tokens)
 	}
-	chunk := min(s.ChunkTokens(), tokens)
+	longest := tokens
+	if u.Rows > 0 {
+		longest = max(longest, min(u.Context, u.RowTokens))
+	}
+	chunk := min(s.ChunkTokens(), longest)
 	if u.Prompt > 0 {
 		chunk = min(chunk, u.Prompt)
 	}
 	if len(s.Past) == 0 { // every run starts from the first token
-		chunk = tokens
+		chunk = longest
+	}
+	looked := int64(chunk) // where nobody says how many tokens there will be: the system takes pages of a file back before it is short of memory
+	if u.Tokens > 0 {
+		looked = int64(tokens) + times(int64(u.Rows), int64(min(u.Context, u.RowTokens)))
 	}
 	kv, err := s.KVBytes(tokens)
 	if err != nil {
 		return Estimate{}, err
 	}
-	if !s.Shared { // past and present are two sets
-		kv = times(kv, 2)
+	rowKV, err := s.KVBytes(min(u.Context, u.RowTokens))
+	if err != nil {
+		return Estimate{}, err
+	}
+	if s.Shared {
+		kv += times(rowKV, int64(u.Rows))
+	} else { // past and present are two sets, and the prompts of a batch are computed in one row more
+		kv = times(kv+times(rowKV, int64(u.Rows+min(u.Rows, 1))), 2)
 	}
 	w := s.weights
 	e := Estimate{
 		Weights: min(w.Kept, partMost) + times(w.PerToken, int64(u.Context)), Prepack: min(w.Packed, partMost), KV: kv,
-		Scratch:  times(s.tokenBytes(tokens), int64(chunk)) + min(w.Table, times(rowPages, int64(chunk))),
+		Scratch:  times(s.tokenBytes(longest), int64(chunk)) + touched(w.Table, looked),
 		Overhead: overheadBytes + w.Nodes, Loading: min(w.Largest, partMost),
 	}
 	rows := chunk
 	if s.oneRow() {
 		rows = 1
 	}
-	e.Logits = times(int64(s.Vocab), 4, int64(rows))
+	e.Logits = times(int64(s.Vocab), 4, int64(rows+2*u.Rows)) // of each row of a batch those of its prompt, and of its last token
 	if !w.Own {
 		e.Overhead += runtimeBytes
 	}
@@ -260,16 +277,28 @@ func (s *Spec) MemoryEstimate(u Use) (Estimate, error) {
 	return e, nil
 }
 
+// touched is how much of a mapped table is resident after so many of its rows were looked up at random.
+func touched(table, rows int64) int64 {
+	if table <= 0 {
+		return 0
+	}
+	return int64(float64(table) * -math.Expm1(-float64(rows)*rowPages/float64(table)))
+}
+
 // onDevice moves to the device what lies there: the weights as they are in the files, a shared cache, which is allocated whole, and what a
 // chunk computes. Other caches go back and forth. Here the weights pass through, a graph that holds its own twice: as it was written anew,
-// and parsed. What a driver takes here for itself is not known.
+// and parsed. A shared cache passes through a tensor at a time, on both sides; that of a batch is here, whole, while its prompts are
+// computed, of which the past and the present of one are there. What a driver takes for itself is not known, on either side.
 func (s *Spec) onDevice(e Estimate, u Use) (Estimate, error) {
 	kv, err := s.KVBytes(u.Context)
 	if err != nil {
 		return e, err
 	}
 	if s.Shared {
-		e.KV = 0
+		tensor := kv / int64(2*max(s.Layers, 1))
+		batch := times(kv, int64(u.Rows))
+		e.KV = max(batch, tensor)
+		kv += batch + max(times(kv, int64(2*min(u.Rows, 1))), tensor)
 	} else {
 		kv = e.KV
 	}
