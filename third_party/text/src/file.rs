@@ -142,9 +142,9 @@ impl File {
         if model.kind.as_deref() != Some("BPE") || marks.into_iter().flatten().any(|m| !m.is_empty()) {
             return None;
         }
-        let added = self.added_tokens.iter().map(|a| a.token.content.as_str());
-        let tokens = model.vocab.ids.keys().map(String::as_str).chain(added);
-        Floor::new(&self.normalizer, &self.pre_tokenizer, |token| model.vocab.ids.contains_key(token), tokens)
+        let added: Vec<_> = self.added_tokens.iter().map(|a| &a.token).collect();
+        let tokens = model.vocab.ids.keys().map(String::as_str);
+        Floor::new(&self.normalizer, &self.pre_tokenizer, |token| model.vocab.ids.contains_key(token), tokens, &added)
     }
 
     /// A tokenizer with a BPE model. Dropout, which is for training, is left out.
