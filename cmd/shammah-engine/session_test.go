@@ -11,15 +11,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
-	"github.com/urfave/cli/v2"
-
 	"github.com/shammah/shammah-engine/engine/chat"
 	"github.com/shammah/shammah-engine/internal/ortest"
-	"github.com/shammah/shammah-engine/internal/repl"
 	"github.com/shammah/shammah-engine/internal/session"
 	"github.com/shammah/shammah-engine/ort"
 )
@@ -268,105 +264,6 @@ func TestSaveToTheSession(t *testing.T) {
 			t.Errorf("/save %s: got %d, said %q; %d files, %v", name, got.code, got.problems, len(files), err)
 		}
 	}
-}
-
-// What was computed for a session waits for its model, which may never come: it stays in the file whatever is said and saved meanwhile, as long
-// as the conversation is the one that it was computed for.
-func TestSessionWhoseCacheWaits(t *testing.T) {
-	alone(t)
-	const computed = "what was computed"
-	dir := t.TempDir()
-	path, copied := filepath.Join(dir, "notes.session"), filepath.Join(dir, "copy")
-	asked := func(c *chat.Conversation) {
-		c.Ask("And now?")
-		c.Answer("Now too.")
-	}
-	for name, c := range map[string]struct {
-		model    string
-		adapters []string
-		change   func(*chat.Conversation)
-		keep     func(*talker, chat.Conversation) error
-		file     string
-		want     string
-	}{
-		"after an answer":         {"", nil, asked, (*talker).Keep, path, computed},
-		"at the end":              {"", nil, asked, func(t *talker, c chat.Conversation) error { return t.keep(c, true) }, path, computed},
-		"after both":              {"", nil, asked, func(t *talker, c chat.Conversation) error { return errors.Join(t.Keep(c), t.keep(c, true)) }, path, computed},
-		"saved to the session":    {"", nil, asked, func(t *talker, c chat.Conversation) error { return t.Save(path, c) }, path, computed},
-		"saved to another file":   {"", nil, asked, func(t *talker, c chat.Conversation) error { return t.Save(copied, c) }, copied, computed},
-		"an adapter does not fit": {"tiny", []string{tinyAdapter(t, 7)}, asked, func(t *talker, c chat.Conversation) error { return t.Save(copied, c) }, copied, computed},
-		"a question taken back":   {"", nil, func(c *chat.Conversation) { c.Undo(); asked(c) }, (*talker).Keep, path, ""},
-		"all of it taken back":    {"", nil, func(c *chat.Conversation) { c.Undo() }, func(t *talker, c chat.Conversation) error { return t.keep(c, true) }, path, ""},
-		"another system message":  {"", nil, func(c *chat.Conversation) { c.System = "Be kind." }, func(t *talker, c chat.Conversation) error { return t.Save(copied, c) }, copied, ""},
-	} {
-		talk := session.Talk{Model: "qwen-1.5b"}
-		talk.System = "Be brief."
-		talk.Ask("hello")
-		talk.Answer("Hello.")
-		if err := session.Write(path, talk, func(w io.Writer) error { _, err := io.WriteString(w, computed); return err }); err != nil {
-			t.Fatal(err)
-		}
-		talker := newTalker(t, path, c.model, c.adapters...)
-		if err := talker.Restore(path); (err != nil) != (c.adapters != nil) {
-			t.Errorf("%s: %v", name, err)
-		}
-		said := talk.Clone()
-		c.change(&said)
-		if err := c.keep(talker, said); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		if kept := keptIn(t, c.file); kept.System != said.System || !slices.Equal(kept.Turns, said.Turns) {
-			t.Errorf("%s: kept %+v, want %+v", name, kept, said)
-		}
-		if got := cacheIn(t, c.file); got != c.want {
-			t.Errorf("%s: what was computed became %q, want %q", name, got, c.want)
-		}
-	}
-}
-
-// newTalker is who answers in the session at path: with a model that is ready, or ("") with one that never will be.
-func newTalker(t *testing.T, path, model string, adapters ...string) *talker {
-	t.Helper()
-	t.Setenv(ort.LibraryVariable, ortest.Library(t))
-	var made *talker
-	app := newApp(strings.NewReader(""), io.Discard, io.Discard)
-	app.Command("chat").Action = func(c *cli.Context) error {
-		kept, err := beginSession(c)
-		adapted, adaptedErr := newAdapted(adapters, func(string) {})
-		made = &talker{c: c, ctx: t.Context(), notices: repl.NewNotices(), kept: kept, adapted: adapted}
-		return errors.Join(err, adaptedErr)
-	}
-	if err := app.Run([]string{"shammah-engine", "chat", "--session", path}); err != nil {
-		t.Fatal(err)
-	}
-	if model == "" {
-		made.machine = newLocal(made.c, "qwen-1.5b", nil)
-		return made
-	}
-	made.start(model, nil)
-	t.Cleanup(func() { made.Close() })
-	if _, err := made.machine.Wait(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return made
-}
-
-// cacheIn reads what follows a session's conversation.
-func cacheIn(t *testing.T, path string) string {
-	t.Helper()
-	r, err := session.Cache(path)
-	if errors.Is(err, io.EOF) {
-		return ""
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	data, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(data)
 }
 
 // An answer whose conversation is kept elsewhere, or without its cache, is no failure; one that is kept nowhere is.
