@@ -128,6 +128,28 @@ func TestNewSessionLeavesTheSystemMessage(t *testing.T) {
 	}
 }
 
+// What the file does not have is there to be kept, whatever it is; after it was written once, nothing said is too little.
+func TestWhatIsToBeKept(t *testing.T) {
+	c := chat.Conversation{System: "Be brief."}
+	c.Ask("hello")
+	c.Answer("Hello.")
+	for name, change := range map[string]func(*kept, *chat.Conversation){
+		"another system message": func(_ *kept, c *chat.Conversation) { c.System = "" },
+		"one turn more":          func(_ *kept, c *chat.Conversation) { c.Ask("And?") },
+		"one turn less":          func(_ *kept, c *chat.Conversation) { c.Undo() },
+		"another answer":         func(_ *kept, c *chat.Conversation) { c.Retry(); c.Answer("Hi.") },
+		"what was at first":      func(k *kept, _ *chat.Conversation) { k.written = true },
+	} {
+		k, said := &kept{talk: session.Talk{Conversation: c.Clone()}}, c.Clone()
+		if k.changed(said) {
+			t.Errorf("%s: there is something to keep before", name)
+		}
+		if change(k, &said); !k.changed(said) {
+			t.Errorf("%s: there is nothing to keep", name)
+		}
+	}
+}
+
 // newTalker is who answers in the session at path: with a model that is ready, or ("") with one that never will be.
 func newTalker(t *testing.T, path, model string, adapters ...string) *talker {
 	t.Helper()
