@@ -141,10 +141,10 @@ func TestWhatIsToBeKept(t *testing.T) {
 		"what was at first":      func(k *kept, _ *chat.Conversation) { k.written = true },
 	} {
 		k, said := &kept{talk: session.Talk{Conversation: c.Clone()}}, c.Clone()
-		if k.changed(said) {
+		if k.changed(said, nil) {
 			t.Errorf("%s: there is something to keep before", name)
 		}
-		if change(k, &said); !k.changed(said) {
+		if change(k, &said); !k.changed(said, nil) {
 			t.Errorf("%s: there is nothing to keep", name)
 		}
 	}

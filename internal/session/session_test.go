@@ -96,8 +96,11 @@ func TestWriteAndRead(t *testing.T) {
 
 // What cannot be written leaves what was there.
 func TestWriteFails(t *testing.T) {
-	dir := t.TempDir()
-	for _, path := range []string{dir, filepath.Join(dir, "no", "folder"), os.DevNull} {
+	dir, pipe := t.TempDir(), filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{dir, filepath.Join(dir, "no", "folder"), pipe} {
 		if err := Write(path, talk(), nil); err == nil || errors.Is(err, ErrCache) {
 			t.Errorf("%s: %v", path, err)
 		}
