@@ -1,8 +1,10 @@
 package cpu_test
 
 import (
+	"errors"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -191,4 +193,43 @@ func onPlain(t *testing.T, y func() []float32) []float32 {
 	setRung(t, "plain")
 	defer setRung(t, was)
 	return y()
+}
+
+// Two matrices whose tiles take turns in memory are what each of them is alone.
+func TestTilesInTurn(t *testing.T) {
+	one := newLayer(t, cpu.Matrix{Outputs: 72, Inputs: 64, Block: 32, Bits: 4}, packedZeros, scales{0.02, false}, 1)
+	two := newLayer(t, cpu.Matrix{Outputs: 72, Inputs: 64, Block: 32, Bits: 8}, noZeros, scales{0.02, false}, 2)
+	apart := one.TileBytes() + two.TileBytes()
+	together := aligned(one.Tiles() * apart)
+	a, err := cpu.Quantise(values(3*64, 3), 64, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	places := [][]byte{together, together[one.TileBytes():]}
+	for i, l := range []*layer{one, two} {
+		m := l.Matrix
+		m.Apart = apart
+		if err := m.Pack(places[i], l.codes); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, l := range []*layer{one, two} {
+		want, got := make([]float32, 3*72), make([]float32, 3*72)
+		m := l.Matrix
+		m.Apart = apart
+		if err := errors.Join(l.Linear(l.packed, a, l.Whole(a), nil, want), m.Linear(places[i], a, m.Whole(a), nil, got)); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("matrix %d: got %v, want %v", i, got[:8], want[:8])
+		}
+		if err := m.Pack(places[i][:len(places[i])-apart], l.codes); err == nil {
+			t.Errorf("matrix %d: memory for one tile less was taken", i)
+		}
+		for _, wrong := range []int{64, apart + 1, -apart, 1 << 40} {
+			if m.Apart = wrong; m.Check() == nil {
+				t.Errorf("matrix %d: tiles %d bytes apart were taken", i, wrong)
+			}
+		}
+	}
 }

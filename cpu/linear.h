@@ -30,6 +30,7 @@ typedef struct {
     uint16_t block;           // inputs that share a scale: 16, 32, 64 or 128
     uint8_t bits;             // of a code: 4 or 8
     uint8_t zeros;            // 1: zero points are stored; 0: all are 8 (4 bits) or 128 (8 bits)
+    uint32_t apart;           // bytes from a tile to the next one, where tiles of another matrix lie between; 0: cpu_tile_bytes
     const uint8_t *tiles;     // 64-byte aligned, cpu_tile_bytes each
 } cpu_matrix;
 

@@ -31,6 +31,9 @@ var ErrScale = errors.New("a scale is NaN or infinite")
 // sizeMax bounds a matrix's dimensions, so that no product of them overflows.
 const sizeMax = 1 << 24
 
+// apartMax is what the kernels have room for.
+const apartMax = 1<<32 - 1
+
 // Matrix is the form of a quantised weight matrix: y[n] = sum over k of w[n][k] x[k], n < Outputs, k < Inputs.
 // Packed, it is tiles of 16 outputs, as linear.h describes them.
 type Matrix struct {
@@ -38,6 +41,7 @@ type Matrix struct {
 	Block           int  // inputs that share a scale: 16, 32, 64 or 128
 	Bits            int  // of a code: 4 or 8
 	Zeros           bool // a zero point for each block and output; without, all are 8 (4 bits) or 128 (8 bits)
+	Apart           int  // bytes from a tile to the next one, where tiles of another matrix lie between; 0: TileBytes
 }
 
 // Codes is what MatMulNBits has for the weights of some outputs.
@@ -58,12 +62,14 @@ func (m Matrix) Check() error {
 		return fmt.Errorf("cpu: check a matrix: %d bits, expected 4 or 8", m.Bits)
 	case !slices.Contains([]int{16, 32, 64, 128}, m.Block) || m.Inputs%m.Block != 0:
 		return fmt.Errorf("cpu: check a matrix: blocks of %d in %d inputs, expected 16, 32, 64 or 128 that fill them", m.Block, m.Inputs)
+	case m.Apart != 0 && (m.Apart < m.TileBytes() || m.Apart%64 != 0 || m.Apart > apartMax):
+		return fmt.Errorf("cpu: check a matrix: tiles %d bytes apart, expected a multiple of 64 from their %d on", m.Apart, m.TileBytes())
 	}
 	return nil
 }
 
 func (m Matrix) native() C.cpu_matrix {
-	c := C.cpu_matrix{outputs: C.uint32_t(m.Outputs), inputs: C.uint32_t(m.Inputs), block: C.uint16_t(m.Block), bits: C.uint8_t(m.Bits)}
+	c := C.cpu_matrix{apart: C.uint32_t(m.Apart), outputs: C.uint32_t(m.Outputs), inputs: C.uint32_t(m.Inputs), block: C.uint16_t(m.Block), bits: C.uint8_t(m.Bits)}
 	if m.Zeros {
 		c.zeros = 1
 	}
@@ -81,8 +87,9 @@ func (m Matrix) TileBytes() int {
 
 // checkTiles checks the memory of all tiles.
 func (m Matrix) checkTiles(tiles []byte) error {
-	if at := uintptr(unsafe.Pointer(unsafe.SliceData(tiles))); len(tiles) < m.Tiles()*m.TileBytes() || at%64 != 0 {
-		return fmt.Errorf("%d bytes at address %#x for the tiles, expected %d at a multiple of 64", len(tiles), at, m.Tiles()*m.TileBytes())
+	need := (m.Tiles()-1)*max(m.Apart, m.TileBytes()) + m.TileBytes()
+	if at := uintptr(unsafe.Pointer(unsafe.SliceData(tiles))); len(tiles) < need || at%64 != 0 {
+		return fmt.Errorf("%d bytes at address %#x for the tiles, expected %d at a multiple of 64", len(tiles), at, need)
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 // Packed is a matrix and its tiles, in memory that Go does not move.
 type Packed struct {
 	Matrix
-	Tiles unsafe.Pointer // Tiles() times TileBytes() bytes, 64-byte aligned; rows of float32 for a matrix of 32 bits
+	Tiles unsafe.Pointer // Tiles() times Apart, or TileBytes(), bytes, 64-byte aligned; rows of float32 for a matrix of 32 bits
 }
 
 // Graph is what the operators of one session share: the table of its weights, and scratch memory.

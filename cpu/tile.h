@@ -41,7 +41,7 @@ static inline tile_offsets offsets_of(const cpu_matrix *m) {
 static inline tile_parts parts_of(const cpu_matrix *m, size_t tile) {
     tile_offsets o = offsets_of(m);
     size_t unit = m->block < 32 ? 16 : 32;
-    const uint8_t *at = m->tiles + tile * o.end;
+    const uint8_t *at = m->tiles + tile * (m->apart ? m->apart : o.end);
     return (tile_parts){
         .codes = at,
         .scales = (const uint16_t *)(at + o.scales),

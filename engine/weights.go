@@ -88,11 +88,11 @@ func sharedKey(files model.Files, plan *derive.Plan) string {
 	for _, m := range plan.Matrices {
 		fmt.Fprintf(h, "%q %d %d %d %d %v %v\n", m.Name, m.Outputs, m.Inputs, m.Block, m.Bits, m.Zeros != nil, m.Weights != nil)
 	}
+	fmt.Fprintln(h, plan.Pairs)
 	return string(h.Sum(nil))
 }
 
 func (w *matrices) load(env *ort.Env, plan *derive.Plan, threads int) error {
-	total := 0
 	var work []packing
 	for _, m := range plan.Matrices {
 		p, err := w.describe(env, m)
@@ -100,9 +100,11 @@ func (w *matrices) load(env *ort.Env, plan *derive.Plan, threads int) error {
 			return err
 		}
 		w.packed = append(w.packed, p)
+	}
+	at, total := place(w.packed, plan.Pairs)
+	for i, m := range plan.Matrices {
 		if m.Bits != 32 {
-			work = append(work, cutPacking(len(w.packed)-1, total, m, p.Matrix)...)
-			total += p.Matrix.Tiles() * p.TileBytes()
+			work = append(work, cutPacking(i, at[i], m, w.packed[i].Matrix)...)
 		}
 	}
 	var err error
@@ -116,6 +118,32 @@ func (w *matrices) load(env *ort.Env, plan *derive.Plan, threads int) error {
 		}
 	}
 	return w.pack(plan.Matrices, work, threads)
+}
+
+// place says where each matrix begins in one piece of memory, in their order. The tiles of a pair take turns, as they are read: memory gives more
+// to one stream than to two.
+func place(list []cpu.Packed, pairs [][2]int) (at []int, total int) {
+	at = make([]int, len(list))
+	done := make([]bool, len(list))
+	for i := range list {
+		if done[i] || list[i].Bits == 32 {
+			continue
+		}
+		group := []int{i}
+		if k := slices.IndexFunc(pairs, func(p [2]int) bool { return slices.Contains(p[:], i) }); k >= 0 {
+			group = pairs[k][:]
+		}
+		apart := 0
+		for _, j := range group {
+			at[j], done[j] = total+apart, true
+			apart += list[j].TileBytes()
+		}
+		for _, j := range group {
+			list[j].Apart = apart
+		}
+		total += list[i].Matrix.Tiles() * apart
+	}
+	return at, total
 }
 
 // inline copies the small weights that stay with the runtime into the graph.
@@ -286,7 +314,7 @@ func (w *matrices) piece(into *[]byte, t *onnx.Tensor, from, to, rowBytes int) (
 func (w *matrices) packOne(m derive.Matrix, p packing, b *packBuffers) error {
 	c := w.packed[p.matrix].Matrix
 	bytes := c.TileBytes()
-	into := w.tiles.Bytes()[p.at+p.tile*bytes : p.at+(p.tile+p.tiles)*bytes]
+	into := w.tiles.Bytes()[p.at+p.tile*c.Apart : p.at+(p.tile+p.tiles-1)*c.Apart+bytes]
 	from, to := p.tile*16, min((p.tile+p.tiles)*16, m.Outputs)
 	if m.Weights != nil {
 		return w.packFloats(m, c, p, into, from, to, b)

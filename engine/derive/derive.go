@@ -27,6 +27,7 @@ var ErrNothing = errors.New("no quantised matrix product that the kernels know")
 type Plan struct {
 	Model    *onnx.Model
 	Matrices []Matrix
+	Pairs    [][2]int // matrices of gate and up, which are read in turn: a tile of one, a tile of the other
 	Floats   []Floats
 	Targets  []Target // what adapters may add to
 	Kept     []Kept   // what stays with the runtime

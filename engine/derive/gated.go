@@ -1,6 +1,10 @@
 package derive
 
-import "github.com/shammah/shammah-engine/internal/onnx"
+import (
+	"slices"
+
+	"github.com/shammah/shammah-engine/internal/onnx"
+)
 
 // The activations of package cpu.
 const (
@@ -37,6 +41,7 @@ func (d *deriver) gateAt(n *onnx.Node, at int, activated, up string) bool {
 		return false
 	}
 	g.gone, u.gone = true, true
+	d.pair(g.matrix, u.matrix)
 	for _, i := range nodes {
 		d.replaced[i] = nil
 	}
@@ -50,6 +55,14 @@ func (d *deriver) gateAt(n *onnx.Node, at int, activated, up string) bool {
 		},
 	}
 	return true
+}
+
+// pair notes that two matrices are read in turn, unless one of them is in a pair already.
+func (d *deriver) pair(gate, up int) {
+	taken := func(p [2]int) bool { return slices.Contains(p[:], gate) || slices.Contains(p[:], up) }
+	if gate != up && !slices.ContainsFunc(d.plan.Pairs, taken) {
+		d.plan.Pairs = append(d.plan.Pairs, [2]int{gate, up})
+	}
 }
 
 // activation reads back from a tensor to what was activated, how, and by which nodes, all of which nothing else reads.
