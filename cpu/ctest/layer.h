@@ -60,7 +60,7 @@ static inline void new_matrix(matrix *x, shape s, uint32_t *seed) {
     for (size_t i = 0; i < x->zero_bytes; i++) {
         x->zeros[i] = (uint8_t)(next_random(seed) >> 8) & (s.zeros == 1 && s.bits == 4 ? 15 : 255);
     }
-    x->m = (cpu_matrix){s.outputs, s.inputs, s.block, s.bits, s.zeros != 0, NULL};
+    x->m = (cpu_matrix){.outputs = s.outputs, .inputs = s.inputs, .block = s.block, .bits = s.bits, .zeros = s.zeros != 0};
     x->c = (cpu_codes){x->codes, x->scales, s.half, s.zeros ? x->zeros : NULL, s.zeros == 2};
     size_t tiles = (s.outputs + 15) / 16, bytes = tiles * cpu_tile_bytes(&x->m);
     CHECK(bytes % 64 == 0, "a tile is no multiple of 64 bytes");
