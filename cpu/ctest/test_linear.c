@@ -105,7 +105,7 @@ static void check_shape(shape s, size_t n, bool oracle, uint32_t *seed) {
 
 // Float weights, some of them zeros of either sign, give the plain rung's tiles; and every output unpacks.
 static void check_floats(uint16_t block, uint8_t bits, uint32_t *seed) {
-    cpu_matrix m = {19, 2u * block, block, bits, 0, NULL};
+    cpu_matrix m = {.outputs = 19, .inputs = 2u * block, .block = block, .bits = bits};
     size_t n = m.outputs * m.inputs, bytes = 2 * cpu_tile_bytes(&m);
     float *w = exactly(n * sizeof *w), *row = exactly(m.inputs * sizeof *row);
     uint8_t *got = aligned_alloc(64, bytes), *want = aligned_alloc(64, bytes);
