@@ -47,13 +47,13 @@ type recording struct {
 	call    *ort.Call
 	options *ort.RunOptions // with the recording's number
 	number  int
-	lay     *small
+	layout  *ownGraph
 	step    *ort.Value   // (3) int64: the token, its position, the length with it
-	device  []*ort.Value // ids, positions, mask and scale, as lay gives them
+	inputs  []*ort.Value // the device's own ids, positions, mask and scale, as layout writes them
 	results []*ort.Value // the device's own of top's largest
 	doubts  int          // replays that are still compared
 	why     string       // it is no longer used; "" while it is
-	replays int
+	replays int          // for tests: how many there were
 }
 
 // openRecording records r's steps, and tries them on two tokens. The error says what stands against it; steps then go on without.
@@ -152,11 +152,11 @@ func (g *recording) openLayout() (err error) {
 	add("Less", "seen", []string{"places", "length"})
 	add("Cast", "mask", []string{"seen"}, onnx.Attribute{Name: "to", Int: int64(onnx.Int64)})
 	add("Identity", "scale", []string{"scale_here"})
-	if g.lay, err = g.m.transfer.openSmall(graph); err != nil {
+	if g.layout, err = g.m.transfer.openOwn(graph); err != nil {
 		return err
 	}
-	g.lay.call.SetInput(0, g.step)
-	g.lay.call.SetInput(1, r.top.scale)
+	g.layout.call.SetInput(0, g.step)
+	g.layout.call.SetInput(1, r.top.scale)
 	for i, shape := range [][]int64{{1, 1}, {1, 1}, {1, capacity}, {1, 1}} {
 		kind := ort.Int64
 		if i == 3 {
@@ -166,15 +166,15 @@ func (g *recording) openLayout() (err error) {
 		if err != nil {
 			return err
 		}
-		g.device = append(g.device, v)
-		g.lay.call.SetOutput(i, v)
+		g.inputs = append(g.inputs, v)
+		g.layout.call.SetOutput(i, v)
 	}
-	g.call.SetInput(r.at.ids, g.device[0])
+	g.call.SetInput(r.at.ids, g.inputs[0])
 	if r.at.positions >= 0 {
-		g.call.SetInput(r.at.positions, g.device[1])
+		g.call.SetInput(r.at.positions, g.inputs[1])
 	}
-	g.call.SetInput(r.at.mask, g.device[2])
-	g.call.SetInput(r.top.at, g.device[3])
+	g.call.SetInput(r.at.mask, g.inputs[2])
+	g.call.SetInput(r.top.at, g.inputs[3])
 	return nil
 }
 
@@ -250,7 +250,7 @@ func (g *recording) replay() error {
 	r := g.runner
 	step, at := ort.View[int64](g.step), int64(r.lengths[0])
 	step[0], step[1], step[2] = ort.View[int64](r.ids)[0], at, at+1
-	if err := g.lay.call.Run(nil); err != nil {
+	if err := g.layout.call.Run(nil); err != nil {
 		return err
 	}
 	if err := g.call.Run(g.options); err != nil {
@@ -276,8 +276,8 @@ func (g *recording) Close() error {
 	if g.options != nil {
 		errs = append(errs, g.options.Close())
 	}
-	errs = append(errs, g.lay.Close())
-	for _, v := range slices.Concat(g.device, g.results, []*ort.Value{g.step}) {
+	errs = append(errs, g.layout.Close())
+	for _, v := range slices.Concat(g.inputs, g.results, []*ort.Value{g.step}) {
 		if v != nil {
 			errs = append(errs, v.Close())
 		}

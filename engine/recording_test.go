@@ -3,29 +3,18 @@ package engine
 import (
 	"context"
 	"math"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/shammah/shammah-engine/engine/sample"
-	"github.com/shammah/shammah-engine/internal/ortest"
 	"github.com/shammah/shammah-engine/ort"
 )
 
 // openRecorded opens a fixture as on a device whose provider records. The CPU's does not: each replay is a run, of the same tensors.
 func openRecorded(t *testing.T, name string) *Model {
 	t.Helper()
-	m, err := Open(ortest.Env(t), filepath.Join("testdata", name), Options{Context: 100, Kernels: KernelsOff, device: cpuDevice, record: true, Chunk: 16})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return m
+	return openFixture(t, name, Options{Context: 100, Kernels: KernelsOff, device: cpuDevice, record: true, Chunk: 16})
 }
 
 // Steps that are laid out on the device give the tokens of those that are laid out here, whatever the parameters, and wherever a request
@@ -107,7 +96,7 @@ func TestRecordingIsCompared(t *testing.T) {
 			g.call.SetInput(g.runner.at.past, nan)
 			g.call.SetOutput(g.runner.top.present, nan)
 		}, "computes something else"},
-		{"a layout that cannot run", false, func(_ *testing.T, g *recording) { g.lay.session.Close() }, "closed"},
+		{"a layout that cannot run", false, func(_ *testing.T, g *recording) { g.layout.session.Close() }, "closed"},
 		{"a replay that cannot run", false, func(_ *testing.T, g *recording) { g.results[0].Close() }, "closed"},
 		{"a replay that no longer runs", true, func(_ *testing.T, g *recording) { g.results[0].Close() }, "closed"},
 	} {

@@ -27,20 +27,10 @@ var cpuDevice = ort.Device{Name: "Cpu"}
 // openTwice opens a fixture as on the CPU, and as on a device.
 func openTwice(t *testing.T, name string) (plain, device *Model) {
 	t.Helper()
-	list := make([]*Model, 2)
-	for i, d := range []ort.Device{{}, cpuDevice} {
-		m, err := Open(ortest.Env(t), filepath.Join("testdata", name), Options{Context: 100, Kernels: KernelsOff, device: d, Chunk: 16})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := m.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-		list[i] = m
-	}
-	return list[0], list[1]
+	o := Options{Context: 100, Kernels: KernelsOff, Chunk: 16}
+	plain = openFixture(t, name, o)
+	o.device = cpuDevice
+	return plain, openFixture(t, name, o)
 }
 
 // Whatever the layout and the parameters, the tokens are those of whole rows of logits; and the rows stay where they are, wherever few of

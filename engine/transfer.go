@@ -16,18 +16,18 @@ import (
 type transfer struct {
 	env     *ort.Env
 	options ort.SessionOptions
-	open    map[string]*small
+	open    map[string]*ownGraph
 }
 
-// small is a session of a graph that was made here, and its call.
-type small struct {
+// ownGraph is a session of a graph that was made here, and its call.
+type ownGraph struct {
 	session *ort.Session
 	call    *ort.Call
 }
 
 func newTransfer(env *ort.Env, providers []ort.Provider) *transfer {
 	options := ort.SessionOptions{Threads: 1, OneThread: true, Providers: unrecorded(providers)}
-	return &transfer{env: env, options: options, open: map[string]*small{}}
+	return &transfer{env: env, options: options, open: map[string]*ownGraph{}}
 }
 
 // copy fills one value with another of the same type and shape.
@@ -52,7 +52,7 @@ func (t *transfer) copyAll(to, from []*ort.Value) error {
 }
 
 // copier is the session that copies values of these types.
-func (t *transfer) copier(values []*ort.Value) (*small, error) {
+func (t *transfer) copier(values []*ort.Value) (*ownGraph, error) {
 	kinds := map[ort.ElementType]onnx.DataType{ort.Float32: onnx.Float32, ort.Float16: onnx.Float16, ort.Int64: onnx.Int64}
 	g, key := &onnx.Graph{Name: "copy"}, ""
 	for i, v := range values {
@@ -69,15 +69,15 @@ func (t *transfer) copier(values []*ort.Value) (*small, error) {
 	if s := t.open[key]; s != nil {
 		return s, nil
 	}
-	s, err := t.openSmall(g)
+	s, err := t.openOwn(g)
 	if err == nil {
 		t.open[key] = s
 	}
 	return s, err
 }
 
-// openSmall opens a graph of ONNX's own operators, with all of its inputs and outputs.
-func (t *transfer) openSmall(g *onnx.Graph) (*small, error) {
+// openOwn opens a graph of ONNX's own operators, with all of its inputs and outputs.
+func (t *transfer) openOwn(g *onnx.Graph) (*ownGraph, error) {
 	graph, err := onnx.Write(&onnx.Model{IRVersion: 7, Opsets: []onnx.Opset{{Version: 13}}, Graph: g}, bytes.NewReader(nil))
 	if err != nil {
 		return nil, err
@@ -96,11 +96,11 @@ func (t *transfer) openSmall(g *onnx.Graph) (*small, error) {
 	if err != nil {
 		return nil, errors.Join(err, session.Close())
 	}
-	return &small{session, call}, nil
+	return &ownGraph{session, call}, nil
 }
 
 // Close may be called twice, and on nil.
-func (s *small) Close() error {
+func (s *ownGraph) Close() error {
 	if s == nil {
 		return nil
 	}

@@ -20,6 +20,16 @@ func loadOneThread(t *testing.T, env *ort.Env, graph []byte) *ort.Session {
 	return s
 }
 
+func runOptions(t *testing.T, env *ort.Env) *ort.RunOptions {
+	t.Helper()
+	ro, err := env.NewRunOptions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ro.Close() })
+	return ro
+}
+
 // negate prepares a run that makes -1 of 1.
 func negate(t *testing.T, env *ort.Env, s *ort.Session) (*ort.Call, *ort.Value) {
 	t.Helper()
@@ -84,20 +94,12 @@ func TestOneThreadIsStopped(t *testing.T) {
 		func(_ *ort.Session, ro *ort.RunOptions) { ro.Terminate() },
 		func(s *ort.Session, _ *ort.RunOptions) { s.Close() },
 	} {
-		s := loadOneThread(t, env, loopGraph())
-		c := call(t, s, []string{"times", "x"}, []string{"y"})
-		c.SetInput(0, tensor(t, env, ort.Int64, []int64{1 << 50}))
-		c.SetInput(1, tensor(t, env, ort.Float32, []float32{0}))
-		ro, err := env.NewRunOptions()
-		if err != nil {
-			t.Fatal(err)
-		}
-		result := endless(t, s, c, ro)
+		s, ro := loadOneThread(t, env, loopGraph()), runOptions(t, env)
+		result := endless(t, s, loopOn(t, env, s), ro)
 		stop(s, ro)
 		if err := <-result; !errors.Is(err, ort.ErrTerminated) {
 			t.Errorf("%v, want ErrTerminated", err)
 		}
-		ro.Close()
 	}
 }
 
@@ -106,11 +108,7 @@ func TestRecord(t *testing.T) {
 	env := open(t)
 	s := loadOneThread(t, env, oneGraph("Neg"))
 	c, out := negate(t, env, s)
-	ro, err := env.NewRunOptions()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ro.Close()
+	ro := runOptions(t, env)
 	if n, err := ro.Config(ort.RunGraph); err != nil || n != "-1" {
 		t.Errorf("nothing was to be recorded: %q, %v; want -1", n, err)
 	}
@@ -135,19 +133,7 @@ func TestRecord(t *testing.T) {
 func TestRecordingIsAlone(t *testing.T) {
 	env := open(t)
 	busy := loadOneThread(t, env, loopGraph())
-	c := call(t, busy, []string{"times", "x"}, []string{"y"})
-	c.SetInput(0, tensor(t, env, ort.Int64, []int64{1 << 50}))
-	c.SetInput(1, tensor(t, env, ort.Float32, []float32{0}))
-	stop, err := env.NewRunOptions()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stop.Close()
-	recorded, err := env.NewRunOptions()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer recorded.Close()
+	c, stop, recorded := loopOn(t, env, busy), runOptions(t, env), runOptions(t, env)
 	if err := recorded.Record(1); err != nil {
 		t.Fatal(err)
 	}
