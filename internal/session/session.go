@@ -214,5 +214,5 @@ func kind(info fs.FileInfo) string {
 	if info.IsDir() {
 		return "a folder"
 	}
-	return "no regular one"
+	return "a device or a pipe"
 }

@@ -143,7 +143,7 @@ func TestBegin(t *testing.T) {
 		{kept, "", 2},
 		{other, "other: not a conversation", 0},
 		{dir, "expected a file, found a folder", 0},
-		{pipe, "expected a file, found no regular one", 0},
+		{pipe, "expected a file, found a device or a pipe", 0},
 		{filepath.Join(dir, "no", "folder"), "no such file", 0},
 		{filepath.Join(kept, "below"), "not a directory", 0},
 	} {
