@@ -36,11 +36,11 @@ static void copy_rows(float *y, size_t stride, const float *from, size_t rows, s
     }
 }
 
-// What is added to a tile of rows, by way of memory for it.
-static inline tile_addend addend_of(const cpu_addends *plus, size_t tile, size_t row, size_t rows, const float *bias, float *here) {
+// What is added to a tile of rows, by way of memory for it; first is the call's first tile.
+static inline tile_addend addend_of(const cpu_addends *plus, size_t first, size_t tile, size_t row, size_t rows, const float *bias, float *here) {
     const tile_addend b = {bias, 0};
     if (plus && plus->sums) {
-        return (tile_addend){plus->sums + (tile * plus->rows + row) * CPU_TILE, CPU_TILE};
+        return (tile_addend){plus->sums + ((tile - first) * plus->rows + row) * CPU_TILE, CPU_TILE};
     }
     return plus ? cpu_addends_up(plus, tile, row, rows, b, here) : b;
 }
@@ -59,7 +59,7 @@ void cpu_linear(const cpu_matrix *m, size_t tile, size_t tiles, const cpu_activa
             for (size_t r = from, n; r < to; r += n) {
                 n = next_rows(to - r, k->rows);
                 float *at = y + r * stride + t * CPU_TILE;
-                tile_addend e = addend_of(plus, t, r, n, b, sums);
+                tile_addend e = addend_of(plus, tile, t, r, n, b, sums);
                 if (outputs >= CPU_TILE) {
                     k->tile(&parts, a, r, n, e, at, stride);
                 } else {
@@ -85,8 +85,8 @@ void cpu_gated(const cpu_matrix *gate, const cpu_matrix *up, int act, size_t til
             const float *gb = bias_of(gate, t, gate_bias, padded[0]), *ub = bias_of(up, t, up_bias, padded[1]);
             for (size_t r = from, n; r < to; r += n) {
                 n = next_rows(to - r, k->rows);
-                k->tile(&g, a, r, n, addend_of(plus, t, r, n, gb, sums), gated, CPU_TILE);
-                k->tile(&u, a, r, n, addend_of(plus ? plus + 1 : NULL, t, r, n, ub, sums), whole, CPU_TILE);
+                k->tile(&g, a, r, n, addend_of(plus, tile, t, r, n, gb, sums), gated, CPU_TILE);
+                k->tile(&u, a, r, n, addend_of(plus ? plus + 1 : NULL, tile, t, r, n, ub, sums), whole, CPU_TILE);
                 k->gate(act, gated, whole, n * CPU_TILE);
                 copy_rows(y + r * stride + t * CPU_TILE, stride, whole, n, outputs < CPU_TILE ? outputs : CPU_TILE);
                 g.cold = u.cold = false;
@@ -97,7 +97,7 @@ void cpu_gated(const cpu_matrix *gate, const cpu_matrix *up, int act, size_t til
 
 void cpu_sums(const cpu_matrix *m, const float *bias, const cpu_addends *plus, size_t tile, size_t tiles, float *sums) {
     for (size_t t = tile; t < tile + tiles; t++) {
-        float padded[CPU_TILE], *into = sums + t * plus->rows * CPU_TILE;
+        float padded[CPU_TILE], *into = sums + (t - tile) * plus->rows * CPU_TILE;
         tile_addend e = cpu_addends_up(plus, t, 0, plus->rows, (tile_addend){bias_of(m, t, bias, padded), 0}, into);
         if (e.at != into) { // only the bias
             cpu_addend_copy(e, plus->rows, into);

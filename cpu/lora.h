@@ -50,7 +50,7 @@ cpu_addend cpu_addend_of(const cpu_addition *p, size_t from, size_t to, float sc
 typedef struct {
     const cpu_addend *list;
     size_t n, rows;
-    const float *sums; // NULL, or what was added up before, bias and all: (tiles, rows, 16)
+    const float *sums; // NULL, or what was added up before, bias and all, from the first tile of a call on: (tiles, rows, 16)
 } cpu_addends;
 
 // One group of ranks of t, of rows [row, row+rows) counted from the addend's first; x is its first row, ld floats before the next.

@@ -34,7 +34,7 @@ struct cpu_graph {
     cpu_floats *floats;
     size_t n_matrices, n_floats, threads;
     struct range *ranges;         // of each worker
-    struct buffer scratch, rows, addends; // of the node that runs: values, the rows of a batch, and what adapters add
+    struct buffer scratch, rows, addends, sums; // of the node that runs: values, the rows of a batch, and what adapters add
     struct buffer uses;                   // of adapters, and where each list of them ends
     const size_t *ends;
     size_t lists; // 0: no adapter
@@ -78,27 +78,37 @@ struct shared_parts {
     _Atomic size_t next, done;
 };
 
-// What the adapters of a run add to a node's products: t first, and then, for few rows, B t of all tiles at once, because it lies elsewhere in
-// memory than the weights, and reading here and there takes longer than one after the other.
+// What the adapters of a run add to a node's products: t, which all threads share.
 struct lora {
     const struct node *node;
     cpu_addends plus[NODE_MATRICES_MAX];
     const cpu_addend *list; // of all matrices
     const float *x;
-    float *sums[NODE_MATRICES_MAX];
-    size_t inputs, row_blocks, first[NODE_MATRICES_MAX + 1]; // first part of each matrix's sums
-    struct shared_parts down, up;
+    size_t inputs, row_blocks;
+    struct shared_parts down;
     bool any; // something is added
 };
 
 // What is added to the products of rows of x (rows, inputs) with each of the node's matrices, of so many outputs. It is valid until the next call.
 OrtStatus *lora_prepare(const struct node *n, const float *x, size_t inputs, const size_t *outputs, size_t rows, struct lora *l);
 
-// Returns when plus is complete. All threads that work on the node call it and share what is left, so that it takes no round of parts of its own.
+// Returns when t is complete. All threads that work on the node call it and share what is left, so that it takes no round of parts of its own.
 void lora_ready(struct lora *l);
 
 // Memory of at least so many bytes, 64-byte aligned, valid until the next call for the same buffer. NULL without memory.
 void *room(struct buffer *b, size_t bytes);
+
+// The parts that a worker takes first, the first of them before any other part; others may take them from the end.
+struct span {
+    size_t from, to;
+};
+
+static inline struct span span_of(size_t parts, size_t workers, size_t worker) {
+    return (struct span){parts * worker / workers, parts * (worker + 1) / workers};
+}
+
+// How many work on so many parts.
+static inline size_t workers_of(const cpu_graph *g, size_t parts) { return parts < g->threads ? parts : g->threads; }
 
 // Calls part(arg, i, worker) for every i below parts, each once, on the session's threads; worker is below graph->threads and no two calls
 // with the same one run at the same time.

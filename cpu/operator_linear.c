@@ -61,6 +61,8 @@ OrtStatus *linear_read(struct node *n, const OrtKernelInfo *info) {
     return check_matrices(n);
 }
 
+enum { SUM_ROWS = 8 }; // so few that what adapters add is added up before
+
 struct linear {
     const struct node *n;
     const float *x;
@@ -70,6 +72,8 @@ struct linear {
     int32_t *sum;
     cpu_activations a;
     struct lora lora;
+    float *sums; // what adapters add to the tiles of each worker's range, NULL: tile by tile
+    size_t part_floats, parts; // of the sums
     size_t row_blocks, rows_each;             // of a product
     size_t tiles_each, first[NODE_MATRICES_MAX + 1]; // first part of each matrix
 };
@@ -83,25 +87,65 @@ static void quantise_rows(void *arg, size_t part, size_t worker) {
     }
 }
 
-// One part is a block of rows by a few tiles of one matrix. Parts that follow each other share their rows.
-static void multiply(void *arg, size_t part, size_t worker) {
-    (void)worker;
-    struct linear *l = arg;
+// Some tiles of one matrix, or of gate and up, by a block of rows.
+struct piece {
+    size_t matrix, tile, tiles, row, rows;
+};
+
+static struct piece piece_of(const struct linear *l, size_t part) {
     const struct node *n = l->n;
-    lora_ready(&l->lora);
-    size_t per_block = l->first[n->kind == OP_GATED ? 1 : n->n], block = part / per_block, at = part % per_block, i = 0;
+    size_t per_block = l->first[n->kind == OP_GATED ? 1 : n->n], at = part % per_block, row = part / per_block * l->rows_each, i = 0;
     while (at >= l->first[i + 1]) {
         i++;
     }
-    const cpu_matrix *m = n->matrix[i];
-    size_t all = (m->outputs + 15) / 16, tile = (at - l->first[i]) * l->tiles_each, tiles = all - tile < l->tiles_each ? all - tile : l->tiles_each;
-    size_t row = block * l->rows_each, rows = l->a.rows - row < l->rows_each ? l->a.rows - row : l->rows_each;
+    size_t all = (n->matrix[i]->outputs + 15) / 16, tile = (at - l->first[i]) * l->tiles_each;
+    return (struct piece){i, tile, all - tile < l->tiles_each ? all - tile : l->tiles_each, row, l->a.rows - row < l->rows_each ? l->a.rows - row : l->rows_each};
+}
+
+// What adapters add to a part, one matrix after the other: in memory of the worker whose range it is in, since lines of memory that another
+// core wrote are slow to come.
+static void add_up(struct linear *l, size_t part, float *sums) {
+    struct piece p = piece_of(l, part);
+    size_t count = l->n->kind == OP_GATED ? 2 : 1;
+    for (size_t k = 0; k < count; k++, sums += l->part_floats / count) {
+        const cpu_addends *plus = &l->lora.plus[p.matrix + k];
+        if (plus->n > 0) {
+            cpu_sums(l->n->matrix[p.matrix + k], l->n->bias[p.matrix + k], plus, p.tile, p.tiles, sums);
+        }
+    }
+}
+
+// The sums of a part, NULL: there are none. With the first of its range, a worker adds up what belongs to all of them: B lies elsewhere in memory
+// than the weights, and reading here and there takes longer than one after the other.
+static const float *sums_of(struct linear *l, size_t part, size_t worker) {
+    size_t workers = workers_of(l->n->graph, l->parts);
+    struct span own = span_of(l->parts, workers, worker);
+    if (!l->sums || part < own.from || part >= own.to) {
+        return NULL;
+    }
+    float *sums = l->sums + worker * ((l->parts + workers - 1) / workers) * l->part_floats;
+    for (size_t i = own.from; part == own.from && i < own.to; i++) {
+        add_up(l, i, sums + (i - own.from) * l->part_floats);
+    }
+    return sums + (part - own.from) * l->part_floats;
+}
+
+// One part is a block of rows by a few tiles of one matrix. Parts that follow each other share their rows.
+static void multiply(void *arg, size_t part, size_t worker) {
+    struct linear *l = arg;
+    const struct node *n = l->n;
+    lora_ready(&l->lora);
+    struct piece p = piece_of(l, part);
+    const cpu_matrix *m = n->matrix[p.matrix];
+    cpu_addends plus[2] = {l->lora.plus[p.matrix]};
+    const float *sums = sums_of(l, part, worker);
+    plus[0].sums = plus[0].n > 0 ? sums : NULL;
     if (n->kind == OP_GATED) {
-        const cpu_addends *plus = l->lora.any ? l->lora.plus : NULL;
-        cpu_gated(m, n->matrix[1], n->activation, tile, tiles, &l->a, row, rows, n->bias[0], n->bias[1], plus, l->y[0], m->outputs);
+        plus[1] = l->lora.plus[1];
+        plus[1].sums = sums && plus[1].n > 0 ? sums + l->part_floats / 2 : NULL;
+        cpu_gated(m, n->matrix[1], n->activation, p.tile, p.tiles, &l->a, p.row, p.rows, n->bias[0], n->bias[1], l->lora.any ? plus : NULL, l->y[0], m->outputs);
     } else {
-        const cpu_addends *plus = l->lora.plus[i].n > 0 ? &l->lora.plus[i] : NULL;
-        cpu_linear(m, tile, tiles, &l->a, row, rows, n->bias[i], plus, l->y[i], m->outputs);
+        cpu_linear(m, p.tile, p.tiles, &l->a, p.row, p.rows, n->bias[p.matrix], plus[0].n > 0 ? plus : NULL, l->y[p.matrix], m->outputs);
     }
 }
 
@@ -172,7 +216,16 @@ OrtStatus *linear_compute(struct node *n, OrtKernelContext *context) {
     if ((status = lora_prepare(n, l.x, k, outputs, rows, &l.lora))) {
         return status;
     }
-    return run_parts(n, context, cut(&l), multiply, &l);
+    l.parts = cut(&l);
+    if (l.lora.any && rows <= SUM_ROWS) {
+        size_t workers = workers_of(n->graph, l.parts);
+        l.part_floats = l.tiles_each * rows * CPU_TILE * (n->kind == OP_GATED ? 2 : 1);
+        l.sums = room(&n->graph->sums, workers * ((l.parts + workers - 1) / workers) * l.part_floats * sizeof(float));
+        if (!l.sums) {
+            return n->api->CreateStatus(ORT_FAIL, "no memory for what adapters add");
+        }
+    }
+    return run_parts(n, context, l.parts, multiply, &l);
 }
 
 struct embed {

@@ -6,7 +6,7 @@
 
 #include "operator.h"
 
-enum { SUM_ROWS = 8, SUM_TILES = 32, DOWN_ROWS = 64, UP_ROWS = 16, UP_TILES = 8 }; // of one part
+enum { DOWN_ROWS = 64, UP_ROWS = 16, UP_TILES = 8 }; // of one part
 enum { SPINS_MAX = 1000 };
 
 bool cpu_graph_use(cpu_graph *g, const cpu_use *uses, const size_t *ends, size_t lists) {
@@ -65,23 +65,13 @@ static void down(const struct lora *l, size_t part) {
     cpu_addend_down(e, part / l->row_blocks, l->x + e->from * l->inputs, l->inputs, row, rows < DOWN_ROWS ? rows : DOWN_ROWS);
 }
 
-// One part of the sums is some tiles of one matrix.
-static void sum(const struct lora *l, size_t part) {
-    size_t m = 0;
-    while (part >= l->first[m + 1]) {
-        m++;
-    }
-    const cpu_matrix *of = l->node->matrix[m];
-    size_t all = (of->outputs + CPU_TILE - 1) / CPU_TILE, tile = (part - l->first[m]) * SUM_TILES, tiles = all - tile < SUM_TILES ? all - tile : SUM_TILES;
-    cpu_sums(of, l->node->bias[m], &l->plus[m], tile, tiles, l->sums[m]);
-}
-
-static void finish(struct lora *l, struct shared_parts *p, void (*part)(const struct lora *, size_t)) {
+void lora_ready(struct lora *l) {
+    struct shared_parts *p = &l->down;
     if (atomic_load_explicit(&p->done, memory_order_acquire) >= p->n) {
         return;
     }
     for (size_t i; (i = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed)) < p->n;) {
-        part(l, i);
+        down(l, i);
         atomic_fetch_add_explicit(&p->done, 1, memory_order_release);
     }
     for (size_t spins = 0; atomic_load_explicit(&p->done, memory_order_acquire) < p->n; spins++) { // who took the last part is at it
@@ -91,37 +81,14 @@ static void finish(struct lora *l, struct shared_parts *p, void (*part)(const st
     }
 }
 
-void lora_ready(struct lora *l) {
-    finish(l, &l->down, down);
-    finish(l, &l->up, sum);
-}
-
-static void start(struct shared_parts *p) {
-    p->n = 0;
-    atomic_init(&p->next, 0);
-    atomic_init(&p->done, 0);
-}
-
-// The parts of the sums, behind which memory they begin; the bytes that they need.
-static size_t plan_sums(const struct node *n, size_t rows, struct lora *l) {
-    size_t floats = 0;
-    l->first[0] = 0;
-    for (size_t m = 0; m < n->n && n->kind != OP_LORA && rows <= SUM_ROWS; m++) {
-        size_t tiles = (n->matrix[m]->outputs + CPU_TILE - 1) / CPU_TILE;
-        l->first[m + 1] = l->first[m] + (tiles + SUM_TILES - 1) / SUM_TILES;
-        l->up.n = l->first[m + 1];
-        floats += tiles * rows * CPU_TILE;
-    }
-    return floats * sizeof(float);
-}
-
 OrtStatus *lora_prepare(const struct node *n, const float *x, size_t inputs, const size_t *outputs, size_t rows, struct lora *l) {
     cpu_graph *g = n->graph;
     memset(l->plus, 0, n->n * sizeof *l->plus);
     l->any = false;
     l->node = n;
-    start(&l->down);
-    start(&l->up);
+    l->down.n = 0;
+    atomic_init(&l->down.next, 0);
+    atomic_init(&l->down.done, 0);
     if (g->lists == 0 || rows == 0) {
         return NULL;
     }
@@ -134,8 +101,7 @@ OrtStatus *lora_prepare(const struct node *n, const float *x, size_t inputs, con
         return NULL;
     }
     size_t head = (n_addends * sizeof(cpu_addend) + 63) & ~(size_t)63;
-    size_t t_bytes = (floats * rows_each * sizeof(float) + 63) & ~(size_t)63;
-    char *memory = room(&g->addends, head + t_bytes + plan_sums(n, rows, l));
+    char *memory = room(&g->addends, head + floats * rows_each * sizeof(float));
     if (!memory) {
         return n->api->CreateStatus(ORT_FAIL, "no memory for what adapters add");
     }
@@ -159,11 +125,6 @@ OrtStatus *lora_prepare(const struct node *n, const float *x, size_t inputs, con
             }
         }
         l->plus[m] = (cpu_addends){.list = first, .n = (size_t)(e - first), .rows = rows};
-    }
-    float *sums = (float *)(memory + head + t_bytes);
-    for (size_t m = 0; m < n->n && l->up.n > 0; m++) {
-        l->plus[m].sums = l->sums[m] = sums;
-        sums += (n->matrix[m]->outputs + CPU_TILE - 1) / CPU_TILE * rows * CPU_TILE;
     }
     l->list = (const cpu_addend *)memory;
     l->x = x;

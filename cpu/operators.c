@@ -156,6 +156,7 @@ void cpu_graph_free(cpu_graph *g) {
         free(g->scratch.at);
         free(g->rows.at);
         free(g->addends.at);
+        free(g->sums.at);
         free(g->uses.at);
         free(g->ranges);
         free(g->matrices);
@@ -215,7 +216,7 @@ static void work(void *p, size_t worker) {
 }
 
 OrtStatus *run_parts(const struct node *n, const OrtKernelContext *context, size_t parts, void (*part)(void *, size_t, size_t), void *arg) {
-    size_t workers = parts < n->graph->threads ? parts : n->graph->threads;
+    size_t workers = workers_of(n->graph, parts);
     if (workers < 2 || parts > UINT32_MAX) {
         for (size_t i = 0; i < parts; i++) {
             part(arg, i, 0);
@@ -224,8 +225,8 @@ OrtStatus *run_parts(const struct node *n, const OrtKernelContext *context, size
     }
     struct job j = {.part = part, .arg = arg, .ranges = n->graph->ranges, .workers = workers};
     for (size_t w = 0; w < workers; w++) {
-        uint64_t from = parts * w / workers, to = parts * (w + 1) / workers;
-        atomic_store_explicit(&j.ranges[w].parts, from | to << 32, memory_order_relaxed);
+        struct span own = span_of(parts, workers, w);
+        atomic_store_explicit(&j.ranges[w].parts, own.from | (uint64_t)own.to << 32, memory_order_relaxed);
     }
     return n->api->KernelContext_ParallelFor(context, work, workers, workers, &j);
 }

@@ -180,7 +180,7 @@ static void check_layer(uint32_t outputs, uint16_t block, size_t n, uint32_t *se
         before[i] = plus[i] = (cpu_addends){.list = &list[i], .n = 1, .rows = n};
         before[i].sums = sums[i] = exactly(tiles * n * CPU_TILE * sizeof *sums[i]);
         cpu_sums(&m[i].m, b, &plus[i], 0, tiles / 2, sums[i]);
-        cpu_sums(&m[i].m, b, &plus[i], tiles / 2, tiles - tiles / 2, sums[i]);
+        cpu_sums(&m[i].m, b, &plus[i], tiles / 2, tiles - tiles / 2, sums[i] + tiles / 2 * n * CPU_TILE);
         want[i] = exactly(size * sizeof *want[i]);
         for (size_t r = 0; r < n; r++) { // each row with a bias of its own
             float *of_row = exactly(outputs * sizeof *of_row);
