@@ -36,17 +36,13 @@ static void copy_rows(float *y, size_t stride, const float *from, size_t rows, s
     }
 }
 
-// What is added to a tile of rows, by way of memory for it; first is the call's first tile.
-static inline tile_addend addend_of(const cpu_addends *plus, size_t first, size_t tile, size_t row, size_t rows, const float *bias, float *here) {
-    const tile_addend b = {bias, 0};
-    if (plus && plus->sums) {
-        return (tile_addend){plus->sums + ((tile - first) * plus->rows + row) * CPU_TILE, CPU_TILE};
-    }
-    return plus ? cpu_addends_up(plus, tile, row, rows, b, here) : b;
+// What is added to a tile of rows, tile and row counted from the first of the call.
+static inline tile_addend addend_of(const float *sums, size_t rows, size_t tile, size_t row, const float *bias) {
+    return sums ? (tile_addend){sums + (tile * rows + row) * CPU_TILE, CPU_TILE} : (tile_addend){bias, 0};
 }
 
 void cpu_linear(const cpu_matrix *m, size_t tile, size_t tiles, const cpu_activations *a, size_t row, size_t rows,
-                const float *bias, const cpu_addends *plus, float *y, size_t stride) {
+                const float *bias, const float *sums, float *y, size_t stride) {
     const struct linear_rung *k = cpu_rung_now()->linear;
     size_t chunk = rows_in_cache(m->inputs, k->rows);
     for (size_t from = row, end = row + rows; from < end; from += chunk) {
@@ -54,12 +50,12 @@ void cpu_linear(const cpu_matrix *m, size_t tile, size_t tiles, const cpu_activa
         for (size_t t = tile; t < tile + tiles; t++) {
             tile_parts parts = parts_of(m, t);
             size_t outputs = m->outputs - t * CPU_TILE;
-            float padded[CPU_TILE], sums[ROWS_MAX * CPU_TILE], whole[ROWS_MAX * CPU_TILE];
+            float padded[CPU_TILE], whole[ROWS_MAX * CPU_TILE];
             const float *b = bias_of(m, t, bias, padded);
             for (size_t r = from, n; r < to; r += n) {
                 n = next_rows(to - r, k->rows);
                 float *at = y + r * stride + t * CPU_TILE;
-                tile_addend e = addend_of(plus, tile, t, r, n, b, sums);
+                tile_addend e = addend_of(sums, rows, t - tile, r - row, b);
                 if (outputs >= CPU_TILE) {
                     k->tile(&parts, a, r, n, e, at, stride);
                 } else {
@@ -72,8 +68,8 @@ void cpu_linear(const cpu_matrix *m, size_t tile, size_t tiles, const cpu_activa
     }
 }
 
-void cpu_gated(const cpu_matrix *gate, const cpu_matrix *up, int act, size_t tile, size_t tiles, const cpu_activations *a,
-               size_t row, size_t rows, const float *gate_bias, const float *up_bias, const cpu_addends *plus, float *y, size_t stride) {
+void cpu_gated(const cpu_matrix *gate, const cpu_matrix *up, int act, size_t tile, size_t tiles, const cpu_activations *a, size_t row, size_t rows,
+               const float *gate_bias, const float *up_bias, const float *gate_sums, const float *up_sums, float *y, size_t stride) {
     const struct linear_rung *k = cpu_rung_now()->linear;
     size_t chunk = rows_in_cache(gate->inputs, k->rows);
     for (size_t from = row, end = row + rows; from < end; from += chunk) {
@@ -81,26 +77,16 @@ void cpu_gated(const cpu_matrix *gate, const cpu_matrix *up, int act, size_t til
         for (size_t t = tile; t < tile + tiles; t++) {
             tile_parts g = parts_of(gate, t), u = parts_of(up, t);
             size_t outputs = gate->outputs - t * CPU_TILE;
-            float padded[2][CPU_TILE], sums[ROWS_MAX * CPU_TILE], gated[ROWS_MAX * CPU_TILE], whole[ROWS_MAX * CPU_TILE];
+            float padded[2][CPU_TILE], gated[ROWS_MAX * CPU_TILE], whole[ROWS_MAX * CPU_TILE];
             const float *gb = bias_of(gate, t, gate_bias, padded[0]), *ub = bias_of(up, t, up_bias, padded[1]);
             for (size_t r = from, n; r < to; r += n) {
                 n = next_rows(to - r, k->rows);
-                k->tile(&g, a, r, n, addend_of(plus, tile, t, r, n, gb, sums), gated, CPU_TILE);
-                k->tile(&u, a, r, n, addend_of(plus ? plus + 1 : NULL, tile, t, r, n, ub, sums), whole, CPU_TILE);
+                k->tile(&g, a, r, n, addend_of(gate_sums, rows, t - tile, r - row, gb), gated, CPU_TILE);
+                k->tile(&u, a, r, n, addend_of(up_sums, rows, t - tile, r - row, ub), whole, CPU_TILE);
                 k->gate(act, gated, whole, n * CPU_TILE);
                 copy_rows(y + r * stride + t * CPU_TILE, stride, whole, n, outputs < CPU_TILE ? outputs : CPU_TILE);
                 g.cold = u.cold = false;
             }
-        }
-    }
-}
-
-void cpu_sums(const cpu_matrix *m, const float *bias, const cpu_addends *plus, size_t tile, size_t tiles, float *sums) {
-    for (size_t t = tile; t < tile + tiles; t++) {
-        float padded[CPU_TILE], *into = sums + (t - tile) * plus->rows * CPU_TILE;
-        tile_addend e = cpu_addends_up(plus, t, 0, plus->rows, (tile_addend){bias_of(m, t, bias, padded), 0}, into);
-        if (e.at != into) { // only the bias
-            cpu_addend_copy(e, plus->rows, into);
         }
     }
 }

@@ -39,7 +39,7 @@ static void linear_gated(cpu_matrix g, const uint8_t *gate, cpu_matrix u, const 
 	a.q = q;
 	a.scale = scale;
 	a.sum = sum;
-	cpu_gated(&g, &u, act, p.tile, p.tiles, &a, p.row, p.rows, gate_bias, up_bias, NULL, y, p.stride);
+	cpu_gated(&g, &u, act, p.tile, p.tiles, &a, p.row, p.rows, gate_bias, up_bias, NULL, NULL, y, p.stride);
 }
 */
 import "C"

@@ -2,14 +2,12 @@
 //
 //   for each unit u of 32 inputs (16 where a block has 16), in order:
 //       acc = fma((float)(sum over the unit of (code - zero point) q) * activation scale, weight scale, acc)
-//   y = acc * factor of the output (a power of two), and one addition more where there is a bias, and what adapters add (lora.h)
+//   y = acc * factor of the output (a power of two), and one addition more where there is a bias, or what adapters add (lora.h)
 //
 // so that a result does not depend on how many rows there are, where its row lies, how tiles are split among threads, or on the
 // rung. Nothing here allocates, and all of it may run on several threads at once.
 #ifndef SHAMMAH_CPU_LINEAR_H
 #define SHAMMAH_CPU_LINEAR_H
-
-#include "lora.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -49,19 +47,16 @@ typedef struct {
 void cpu_quantise(const float *x, size_t n, size_t unit, int8_t *q, float *scale, int32_t *sum);
 
 // Rows [row, row+rows) by tiles [tile, tile+tiles): y[r*stride + n] for row r and output n, counted from the first of all.
-// Outputs that are not there are not written. bias (outputs) may be NULL, and so may plus, what adapters add.
+// Outputs that are not there are not written. bias (outputs) may be NULL. sums, unless NULL, is added instead of it: (tiles, rows, 16), counted from this
+// call's first tile and row, bias included.
 void cpu_linear(const cpu_matrix *m, size_t tile, size_t tiles, const cpu_activations *a, size_t row, size_t rows,
-                const float *bias, const cpu_addends *plus, float *y, size_t stride);
+                const float *bias, const float *sums, float *y, size_t stride);
 
 enum { CPU_SILU, CPU_GELU_TANH, CPU_GELU_ERF };
 
-// The same range of act(gate) * up. Both matrices have the same outputs, inputs and, as far as activations go, unit. plus: NULL, or
-// what adapters add to gate and to up.
-void cpu_gated(const cpu_matrix *gate, const cpu_matrix *up, int act, size_t tile, size_t tiles, const cpu_activations *a,
-               size_t row, size_t rows, const float *gate_bias, const float *up_bias, const cpu_addends *plus, float *y, size_t stride);
-
-// What is added to tiles [tile, tile+tiles) of all rows of plus, bias and all, for plus->sums.
-void cpu_sums(const cpu_matrix *m, const float *bias, const cpu_addends *plus, size_t tile, size_t tiles, float *sums);
+// The same range of act(gate) * up. Both matrices have the same outputs, inputs and, as far as activations go, unit.
+void cpu_gated(const cpu_matrix *gate, const cpu_matrix *up, int act, size_t tile, size_t tiles, const cpu_activations *a, size_t row, size_t rows,
+               const float *gate_bias, const float *up_bias, const float *gate_sums, const float *up_sums, float *y, size_t stride);
 
 // The weights (inputs) of output n: (code - zero point) * scale * factor.
 void cpu_unpack(const cpu_matrix *m, size_t n, float *x);

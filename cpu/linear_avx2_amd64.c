@@ -114,6 +114,6 @@ TARGET void gate_avx2(int act, const float *g, float *up, size_t n) {
 
 const struct linear_rung linear_avx2 = {
     ROWS, tile, quantise_avx2, gate_avx2, pack_avx2, largest_avx2, halve_avx2, quantise_weights_avx2,
-    lora_down_avx2, lora_up_avx2,
+    LORA_RUNG(avx2),
 };
 #endif

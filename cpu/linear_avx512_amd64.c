@@ -258,6 +258,6 @@ VNNI static void gate(int act, const float *g, float *up, size_t n) {
 
 const struct linear_rung linear_avx512vnni = {
     ROWS, tile, quantise, gate, pack_avx2, largest_avx2, halve_avx2, quantise_weights_avx2,
-    lora_down_avx512, lora_up_avx512,
+    LORA_RUNG(avx512),
 };
 #endif

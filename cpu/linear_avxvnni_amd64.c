@@ -32,6 +32,6 @@ INLINE void multiply(__m256i sum[ROWS], const uint8_t *w, const int8_t *q, size_
 
 const struct linear_rung linear_avxvnni = {
     ROWS, tile, quantise_avx2, gate_avx2, pack_avx2, largest_avx2, halve_avx2, quantise_weights_avx2,
-    lora_down_avx2, lora_up_avx2,
+    LORA_RUNG(avx2),
 };
 #endif

@@ -124,6 +124,6 @@ void gate_neon(int act, const float *g, float *up, size_t n) {
 
 const struct linear_rung linear_neon = {
     ROWS, tile, quantise_neon, gate_neon, pack_neon, largest_neon, halve_neon, quantise_weights_neon,
-    lora_down_neon, lora_up_neon,
+    LORA_RUNG(neon),
 };
 #endif

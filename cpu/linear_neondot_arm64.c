@@ -32,6 +32,6 @@ INLINE void add_unit(int32x4_t sum[ROWS][2], const uint8_t *w, const int8_t *q, 
 
 const struct linear_rung linear_neondot = {
     ROWS, tile, quantise_neon, gate_neon, pack_neon, largest_neon, halve_neon, quantise_weights_neon,
-    lora_down_neon, lora_up_neon,
+    LORA_RUNG(neon),
 };
 #endif

@@ -86,5 +86,5 @@ static void gate(int act, const float *g, float *up, size_t n) {
 
 const struct linear_rung linear_plain = {
     ROWS_MAX, tile, quantise, gate, pack_plain, largest_plain, halve_plain, quantise_weights_plain,
-    lora_down_plain, lora_up_plain,
+    LORA_RUNG(plain),
 };

@@ -3,8 +3,10 @@ package cpu
 /*
 #cgo noescape cpu_addition_pack
 #cgo nocallback cpu_addition_pack
-#cgo noescape cpu_addition_bytes
-#cgo nocallback cpu_addition_bytes
+#cgo noescape cpu_addition_down_bytes
+#cgo nocallback cpu_addition_down_bytes
+#cgo noescape cpu_addition_up_bytes
+#cgo nocallback cpu_addition_up_bytes
 #include <stdlib.h>
 #include "operators.h"
 */
@@ -49,15 +51,20 @@ func (a Addition) native() C.cpu_addition {
 
 // AdapterBytes is the memory that packed additions need.
 func AdapterBytes(list []Addition) (int, error) {
-	total := 0
+	down, up, err := adapterBytes(list)
+	return down + up, err
+}
+
+func adapterBytes(list []Addition) (down, up int, err error) {
 	for _, a := range list {
 		if err := a.check(); err != nil {
-			return 0, fmt.Errorf("cpu: pack an adapter: %w", err)
+			return 0, 0, fmt.Errorf("cpu: pack an adapter: %w", err)
 		}
 		n := a.native()
-		total += int(C.cpu_addition_bytes(&n))
+		down += int(C.cpu_addition_down_bytes(&n))
+		up += int(C.cpu_addition_up_bytes(&n))
 	}
-	return total, nil
+	return down, up, nil
 }
 
 // Adapter is packed additions, in memory that Go does not move. It is not safe for concurrent use with its Close.
@@ -65,14 +72,16 @@ type Adapter struct{ ptr *C.cpu_adapter }
 
 // NewAdapter packs additions into memory of AdapterBytes, 64-byte aligned and outside of Go's, which must stay until Close.
 func NewAdapter(memory []byte, list []Addition) (*Adapter, error) {
-	need, err := AdapterBytes(list)
+	downs, ups, err := adapterBytes(list)
 	if err != nil {
 		return nil, err
 	}
-	base := unsafe.Pointer(unsafe.SliceData(memory))
-	if len(memory) < need || uintptr(base)%64 != 0 {
-		return nil, fmt.Errorf("cpu: pack an adapter: %d bytes at address %#x, expected %d at a multiple of 64", len(memory), uintptr(base), need)
+	// All A, in the order of their targets, and then all B, so that a step reads each as one stream.
+	down := unsafe.Pointer(unsafe.SliceData(memory))
+	if len(memory) < downs+ups || uintptr(down)%64 != 0 {
+		return nil, fmt.Errorf("cpu: pack an adapter: %d bytes at address %#x, expected %d at a multiple of 64", len(memory), uintptr(down), downs+ups)
 	}
+	up := unsafe.Add(down, downs)
 	list = slices.SortedStableFunc(slices.Values(list), func(a, b Addition) int { return cmp.Compare(a.Target, b.Target) })
 	targets := 0
 	if len(list) > 0 {
@@ -89,11 +98,12 @@ func NewAdapter(memory []byte, list []Addition) (*Adapter, error) {
 	packed, begins := unsafe.Slice(additions, len(list)), unsafe.Slice(first, targets+1)
 	for i, p := range list {
 		packed[i] = p.native()
-		if !C.cpu_addition_pack(&packed[i], C.float(p.Scale), floats(p.A), floats(p.B), base) {
+		if !C.cpu_addition_pack(&packed[i], C.float(p.Scale), floats(p.A), floats(p.B), down, up) {
 			a.Close()
 			return nil, fmt.Errorf("cpu: pack an adapter: %w", ErrAdapter)
 		}
-		base = unsafe.Add(base, int(C.cpu_addition_bytes(&packed[i])))
+		down = unsafe.Add(down, int(C.cpu_addition_down_bytes(&packed[i])))
+		up = unsafe.Add(up, int(C.cpu_addition_up_bytes(&packed[i])))
 		begins[p.Target+1]++
 	}
 	for i := range targets {

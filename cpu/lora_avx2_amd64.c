@@ -1,4 +1,4 @@
-// The kernels of low-rank additions for AVX2: a lot of 16 values is two registers, row by row.
+// The kernels of low-rank additions for AVX2, row by row: 16 values are two registers.
 #if defined(__x86_64__)
 #include "lora_kernels.h"
 
@@ -8,81 +8,112 @@
 #define AVX2 __attribute__((target("avx2,fma")))
 #define INLINE AVX2 static inline __attribute__((always_inline))
 
-// Eight values, the i-th narrow of a lot.
-INLINE __m256 eight(const void *from, size_t i, const bool narrow) {
-    if (narrow) {
-        return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)((const char *)from + 8 * i))));
-    }
-    return _mm256_loadu_ps((const float *)((const char *)from + 32 * i));
-}
+// 16 values of 8 bits.
+INLINE __m256i wide(const int8_t *from) { return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)from)); }
 
-INLINE float total(__m256 low, __m256 high) {
-    __m256 v = _mm256_add_ps(low, high);
-    __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+// The sum of 8, in halves.
+INLINE float total(__m256 eight) {
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
     four = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(four, _mm_shuffle_ps(four, four, 1)));
 }
 
-INLINE void down_row(const void *a, size_t inputs, const float *x, float *t, const bool narrow) {
-    __m256 sum[CPU_RANKS][2];
-    for (size_t j = 0; j < CPU_RANKS; j++) {
-        sum[j][0] = sum[j][1] = _mm256_setzero_ps();
-    }
-    for (size_t k = 0; k < inputs; k += 16) {
-        float rest[16] = {0};
-        const float *from = x + k;
-        if (inputs - k < 16) {
-            memcpy(rest, from, (inputs - k) * sizeof *rest);
-            from = rest;
-        }
-        __m256 low = _mm256_loadu_ps(from), high = _mm256_loadu_ps(from + 8);
+AVX2 void lora_down_avx2(const int8_t *a, const cpu_activations *x, size_t row, size_t rows, cpu_ranks_wide *t) {
+    const size_t units = x->inputs / x->unit;
+    for (; rows > 0; rows--, row++, t++) {
+        const int8_t *q = x->q + row * x->inputs, *from = a;
+        const float *scale = x->scale + row * units;
+        __m256 sum[CPU_RANKS];
         for (size_t j = 0; j < CPU_RANKS; j++) {
-            size_t at = 2 * (k / 16 * CPU_RANKS + j);
-            sum[j][0] = _mm256_fmadd_ps(eight(a, at, narrow), low, sum[j][0]);
-            sum[j][1] = _mm256_fmadd_ps(eight(a, at + 1, narrow), high, sum[j][1]);
+            sum[j] = _mm256_setzero_ps();
         }
-    }
-    for (size_t j = 0; j < CPU_RANKS; j++) {
-        t[j] = total(sum[j][0], sum[j][1]);
+        for (size_t u = 0; u < units; u++) {
+            __m256i dot[CPU_RANKS];
+            for (size_t j = 0; j < CPU_RANKS; j++) {
+                dot[j] = _mm256_setzero_si256();
+            }
+            for (size_t k = 0; k < x->unit; k += 16, q += 16) {
+                __m256i v = wide(q);
+                for (size_t j = 0; j < CPU_RANKS; j++, from += 16) {
+                    dot[j] = _mm256_add_epi32(dot[j], _mm256_madd_epi16(wide(from), v));
+                }
+            }
+            for (size_t j = 0; j < CPU_RANKS; j++) {
+                sum[j] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[j]), _mm256_set1_ps(scale[u]), sum[j]);
+            }
+        }
+        for (size_t j = 0; j < CPU_RANKS; j++) {
+            t->values[j] = total(sum[j]);
+        }
     }
 }
 
-AVX2 void lora_down_avx2(const void *a, bool narrow, size_t inputs, const float *x, size_t ld, size_t rows, float *t, size_t stride) {
-    for (; rows > 0; rows--, x += ld, t += stride) {
-        if (narrow) {
-            down_row(a, inputs, x, t, true);
-        } else {
-            down_row(a, inputs, x, t, false);
+// Two values of t, for all outputs.
+INLINE __m256i both(const int16_t *t) {
+    int32_t two;
+    memcpy(&two, t, sizeof two);
+    return _mm256_set1_epi32(two);
+}
+
+// 8 outputs, of 4 ranks, on top of what is there.
+INLINE __m256 eight(const int8_t *b, const cpu_ranks *t, __m256 sum) {
+    __m256i dot = _mm256_add_epi32(_mm256_madd_epi16(wide(b), both(t->values)), _mm256_madd_epi16(wide(b + 32), both(t->values + 2)));
+    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_set1_ps(t->step), sum);
+}
+
+AVX2 void lora_up_avx2(const int8_t *b, size_t groups, const cpu_ranks *t, size_t rows, size_t tiles, lora_base from, float *y, size_t stride) {
+    for (size_t i = 0; i < tiles; i++, b += 64 * groups, y += stride) {
+        for (size_t r = 0; r < rows; r++) {
+            const float *at = from.at ? from.at + i * from.tile_stride + r * from.row_stride : NULL;
+            __m256 low = at ? _mm256_loadu_ps(at) : _mm256_setzero_ps(), high = at ? _mm256_loadu_ps(at + 8) : _mm256_setzero_ps();
+            for (size_t g = 0; g < groups; g++) {
+                low = eight(b + 64 * g, &t[r * groups + g], low);
+                high = eight(b + 64 * g + 16, &t[r * groups + g], high);
+            }
+            _mm256_storeu_ps(y + 16 * r, low);
+            _mm256_storeu_ps(y + 16 * r + 8, high);
         }
     }
 }
 
-INLINE void up_row(const void *b, size_t rank, const float *t, const float *from, float *y, const bool narrow) {
-    __m256 sum[2][2];
-    sum[0][0] = from ? _mm256_loadu_ps(from) : _mm256_setzero_ps();
-    sum[0][1] = from ? _mm256_loadu_ps(from + 8) : _mm256_setzero_ps();
-    sum[1][0] = sum[1][1] = _mm256_setzero_ps();
-    for (size_t j = 0; j < rank; j++) {
-        __m256 v = _mm256_set1_ps(t[j]);
-        sum[0][0] = _mm256_fmadd_ps(eight(b, 2 * j, narrow), v, sum[0][0]);
-        sum[0][1] = _mm256_fmadd_ps(eight(b, 2 * j + 1, narrow), v, sum[0][1]);
-        if (++j == rank) {
-            break;
+AVX2 void lora_down_wide_avx2(const float *a, size_t inputs, const float *x, size_t rows, cpu_ranks_wide *t, size_t stride) {
+    for (; rows > 0; rows--, x += inputs, t += stride) {
+        const float *of = a;
+        __m256 sum[CPU_RANKS][2];
+        for (size_t j = 0; j < CPU_RANKS; j++) {
+            sum[j][0] = sum[j][1] = _mm256_setzero_ps();
         }
-        v = _mm256_set1_ps(t[j]);
-        sum[1][0] = _mm256_fmadd_ps(eight(b, 2 * j, narrow), v, sum[1][0]);
-        sum[1][1] = _mm256_fmadd_ps(eight(b, 2 * j + 1, narrow), v, sum[1][1]);
+        for (size_t k = 0; k < inputs; k += 16) {
+            float rest[16] = {0};
+            const float *from = x + k;
+            if (inputs - k < 16) {
+                memcpy(rest, from, (inputs - k) * sizeof *rest);
+                from = rest;
+            }
+            __m256 low = _mm256_loadu_ps(from), high = _mm256_loadu_ps(from + 8);
+            for (size_t j = 0; j < CPU_RANKS; j++, of += 16) {
+                sum[j][0] = _mm256_fmadd_ps(_mm256_loadu_ps(of), low, sum[j][0]);
+                sum[j][1] = _mm256_fmadd_ps(_mm256_loadu_ps(of + 8), high, sum[j][1]);
+            }
+        }
+        for (size_t j = 0; j < CPU_RANKS; j++) {
+            t->values[j] = total(_mm256_add_ps(sum[j][0], sum[j][1]));
+        }
     }
-    _mm256_storeu_ps(y, _mm256_add_ps(sum[0][0], sum[1][0]));
-    _mm256_storeu_ps(y + 8, _mm256_add_ps(sum[0][1], sum[1][1]));
 }
 
-AVX2 void lora_up_avx2(const void *b, bool narrow, size_t rank, const float *t, size_t ld, size_t rows, tile_addend from, float *y) {
-    for (; rows > 0; rows--, t += ld, y += 16, from = addend_from(from, 1)) {
-        if (narrow) {
-            up_row(b, rank, t, from.at, y, true);
-        } else {
-            up_row(b, rank, t, from.at, y, false);
+AVX2 void lora_up_wide_avx2(const float *b, size_t groups, const cpu_ranks_wide *t, size_t rows, size_t tiles, lora_base from, float *y, size_t stride) {
+    for (size_t i = 0; i < tiles; i++, b += 64 * groups, y += stride) {
+        for (size_t r = 0; r < rows; r++) {
+            const float *at = from.at ? from.at + i * from.tile_stride + r * from.row_stride : NULL;
+            __m256 low = at ? _mm256_loadu_ps(at) : _mm256_setzero_ps(), high = at ? _mm256_loadu_ps(at + 8) : _mm256_setzero_ps();
+            for (size_t j = 0; j < CPU_RANKS * groups; j++) {
+                __m256 v = _mm256_set1_ps(t[r * groups + j / CPU_RANKS].values[j % CPU_RANKS]);
+                low = _mm256_fmadd_ps(_mm256_loadu_ps(b + 16 * j), v, low);
+                high = _mm256_fmadd_ps(_mm256_loadu_ps(b + 16 * j + 8), v, high);
+            }
+            _mm256_storeu_ps(y + 16 * r, low);
+            _mm256_storeu_ps(y + 16 * r + 8, high);
         }
     }
 }

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "attention.h"
+#include "lora.h"
 #include "onnxruntime_c_api.h"
 #include "operators.h"
 
@@ -20,6 +21,7 @@ struct op {
 // The parts that a worker has left: the first in the low half, the one behind the last in the high one. On a cache line of its own.
 struct range {
     _Alignas(64) _Atomic uint64_t parts;
+    _Atomic size_t done; // of downs: how many that worker has done, whoever's they were
 };
 
 // Memory that is kept from one node to the next.
@@ -33,7 +35,7 @@ struct cpu_graph {
     cpu_matrix *matrices;
     cpu_floats *floats;
     size_t n_matrices, n_floats, threads;
-    struct range *ranges;         // of each worker
+    struct range *ranges, *downs; // of each worker: parts of the node, and of what its adapters multiply first
     struct buffer scratch, rows, addends, sums; // of the node that runs: values, the rows of a batch, and what adapters add
     struct buffer uses;                   // of adapters, and where each list of them ends
     const size_t *ends;
@@ -72,28 +74,24 @@ OrtStatus *embed_compute(struct node *n, OrtKernelContext *context);
 OrtStatus *attention_read(struct node *n, const OrtKernelInfo *info);
 OrtStatus *attention_compute(struct node *n, OrtKernelContext *context);
 
-// Parts that all threads of a node take from one counter; who finds none left waits for the others.
-struct shared_parts {
-    size_t n;
-    _Atomic size_t next, done;
-};
-
 // What the adapters of a run add to a node's products: t, which all threads share.
 struct lora {
-    const struct node *node;
     cpu_addends plus[NODE_MATRICES_MAX];
     const cpu_addend *list; // of all matrices
-    const float *x;
-    size_t inputs, row_blocks;
-    struct shared_parts down;
-    bool any; // something is added
+    const cpu_activations *a; // of narrow additions
+    const float *x;           // of wide ones
+    size_t row_blocks;        // of each addend
+    size_t parts;             // of t, 0: nothing is added
+    size_t workers;           // all of the graph's; what belongs to those that do not come is done by others
+    struct range *ranges;
 };
 
-// What is added to the products of rows of x (rows, inputs) with each of the node's matrices, of so many outputs. It is valid until the next call.
-OrtStatus *lora_prepare(const struct node *n, const float *x, size_t inputs, const size_t *outputs, size_t rows, struct lora *l);
+// What is added to the products of rows with each of the node's matrices, of so many outputs: of a where the matrices are quantised, otherwise of
+// x (rows, inputs). It is valid until the next call.
+OrtStatus *lora_prepare(const struct node *n, const cpu_activations *a, const float *x, size_t inputs, const size_t *outputs, size_t rows, struct lora *l);
 
 // Returns when t is complete. All threads that work on the node call it and share what is left, so that it takes no round of parts of its own.
-void lora_ready(struct lora *l);
+void lora_ready(struct lora *l, size_t worker);
 
 // Memory of at least so many bytes, 64-byte aligned, valid until the next call for the same buffer. NULL without memory.
 void *room(struct buffer *b, size_t bytes);
@@ -109,6 +107,13 @@ static inline struct span span_of(size_t parts, size_t workers, size_t worker) {
 
 // How many work on so many parts.
 static inline size_t workers_of(const cpu_graph *g, size_t parts) { return parts < g->threads ? parts : g->threads; }
+
+// Gives each worker its span of the parts.
+void share_parts(struct range *ranges, size_t workers, size_t parts);
+
+// The next part for a worker: its own from front to end, so that what the kernels prefetch behind a part is what it takes next, and then those of
+// others, from their end. SIZE_MAX: none is left.
+size_t next_part(struct range *ranges, size_t workers, size_t worker);
 
 // Calls part(arg, i, worker) for every i below parts, each once, on the session's threads; worker is below graph->threads and no two calls
 // with the same one run at the same time.

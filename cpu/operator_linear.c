@@ -61,7 +61,7 @@ OrtStatus *linear_read(struct node *n, const OrtKernelInfo *info) {
     return check_matrices(n);
 }
 
-enum { SUM_ROWS = 8 }; // so few that what adapters add is added up before
+enum { SUM_ROWS = 8 }; // so few that what adapters add to all of a worker's range is added up before
 
 struct linear {
     const struct node *n;
@@ -72,8 +72,9 @@ struct linear {
     int32_t *sum;
     cpu_activations a;
     struct lora lora;
-    float *sums; // what adapters add to the tiles of each worker's range, NULL: tile by tile
-    size_t part_floats, parts; // of the sums
+    size_t parts;             // of the product
+    float *sums;              // (workers, held, part_floats): what adapters add to parts, bias and all
+    size_t held, part_floats; // parts of each worker, and their sizes
     size_t row_blocks, rows_each;             // of a product
     size_t tiles_each, first[NODE_MATRICES_MAX + 1]; // first part of each matrix
 };
@@ -102,28 +103,28 @@ static struct piece piece_of(const struct linear *l, size_t part) {
     return (struct piece){i, tile, all - tile < l->tiles_each ? all - tile : l->tiles_each, row, l->a.rows - row < l->rows_each ? l->a.rows - row : l->rows_each};
 }
 
-// What adapters add to a part, one matrix after the other: in memory of the worker whose range it is in, since lines of memory that another
-// core wrote are slow to come.
+// What adapters add to a part, one matrix after the other, in memory of the worker: lines that another core wrote are slow to come.
 static void add_up(struct linear *l, size_t part, float *sums) {
     struct piece p = piece_of(l, part);
     size_t count = l->n->kind == OP_GATED ? 2 : 1;
     for (size_t k = 0; k < count; k++, sums += l->part_floats / count) {
         const cpu_addends *plus = &l->lora.plus[p.matrix + k];
         if (plus->n > 0) {
-            cpu_sums(l->n->matrix[p.matrix + k], l->n->bias[p.matrix + k], plus, p.tile, p.tiles, sums);
+            cpu_sums(plus, p.tile, p.tiles, p.row, p.rows, l->n->bias[p.matrix + k], l->n->matrix[p.matrix + k]->outputs, sums);
         }
     }
 }
 
-// The sums of a part, NULL: there are none. With the first of its range, a worker adds up what belongs to all of them: B lies elsewhere in memory
-// than the weights, and reading here and there takes longer than one after the other.
+// The sums of a part. Where they all can be held, a worker adds up those of its range with the first of it: B lies elsewhere in memory than the
+// weights, and reading here and there takes longer than one after the other.
 static const float *sums_of(struct linear *l, size_t part, size_t worker) {
     size_t workers = workers_of(l->n->graph, l->parts);
     struct span own = span_of(l->parts, workers, worker);
-    if (!l->sums || part < own.from || part >= own.to) {
-        return NULL;
+    float *sums = l->sums + worker * l->held * l->part_floats, *last = sums + (l->held - 1) * l->part_floats;
+    if (l->held == 1 || part < own.from || part >= own.to) {
+        add_up(l, part, last);
+        return last;
     }
-    float *sums = l->sums + worker * ((l->parts + workers - 1) / workers) * l->part_floats;
     for (size_t i = own.from; part == own.from && i < own.to; i++) {
         add_up(l, i, sums + (i - own.from) * l->part_floats);
     }
@@ -134,18 +135,19 @@ static const float *sums_of(struct linear *l, size_t part, size_t worker) {
 static void multiply(void *arg, size_t part, size_t worker) {
     struct linear *l = arg;
     const struct node *n = l->n;
-    lora_ready(&l->lora);
     struct piece p = piece_of(l, part);
     const cpu_matrix *m = n->matrix[p.matrix];
-    cpu_addends plus[2] = {l->lora.plus[p.matrix]};
-    const float *sums = sums_of(l, part, worker);
-    plus[0].sums = plus[0].n > 0 ? sums : NULL;
+    const float *sums[2] = {NULL};
+    if (l->lora.parts > 0) {
+        lora_ready(&l->lora, worker);
+        const float *of = sums_of(l, part, worker);
+        sums[0] = l->lora.plus[p.matrix].n > 0 ? of : NULL;
+        sums[1] = n->kind == OP_GATED && l->lora.plus[1].n > 0 ? of + l->part_floats / 2 : NULL;
+    }
     if (n->kind == OP_GATED) {
-        plus[1] = l->lora.plus[1];
-        plus[1].sums = sums && plus[1].n > 0 ? sums + l->part_floats / 2 : NULL;
-        cpu_gated(m, n->matrix[1], n->activation, p.tile, p.tiles, &l->a, p.row, p.rows, n->bias[0], n->bias[1], l->lora.any ? plus : NULL, l->y[0], m->outputs);
+        cpu_gated(m, n->matrix[1], n->activation, p.tile, p.tiles, &l->a, p.row, p.rows, n->bias[0], n->bias[1], sums[0], sums[1], l->y[0], m->outputs);
     } else {
-        cpu_linear(m, p.tile, p.tiles, &l->a, p.row, p.rows, n->bias[p.matrix], plus[0].n > 0 ? plus : NULL, l->y[p.matrix], m->outputs);
+        cpu_linear(m, p.tile, p.tiles, &l->a, p.row, p.rows, n->bias[p.matrix], sums[0], l->y[p.matrix], m->outputs);
     }
 }
 
@@ -213,14 +215,15 @@ OrtStatus *linear_compute(struct node *n, OrtKernelContext *context) {
     for (size_t i = 0; i < n->n; i++) {
         outputs[i] = n->matrix[i]->outputs;
     }
-    if ((status = lora_prepare(n, l.x, k, outputs, rows, &l.lora))) {
+    if ((status = lora_prepare(n, &l.a, NULL, k, outputs, rows, &l.lora))) {
         return status;
     }
     l.parts = cut(&l);
-    if (l.lora.any && rows <= SUM_ROWS) {
+    if (l.lora.parts > 0) {
         size_t workers = workers_of(n->graph, l.parts);
-        l.part_floats = l.tiles_each * rows * CPU_TILE * (n->kind == OP_GATED ? 2 : 1);
-        l.sums = room(&n->graph->sums, workers * ((l.parts + workers - 1) / workers) * l.part_floats * sizeof(float));
+        l.held = rows <= SUM_ROWS ? (l.parts + workers - 1) / workers + 1 : 1; // one more for parts of others
+        l.part_floats = l.tiles_each * l.rows_each * CPU_TILE * (n->kind == OP_GATED ? 2 : 1);
+        l.sums = room(&n->graph->sums, workers * l.held * l.part_floats * sizeof(float));
         if (!l.sums) {
             return n->api->CreateStatus(ORT_FAIL, "no memory for what adapters add");
         }

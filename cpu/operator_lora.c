@@ -37,19 +37,18 @@ static const cpu_addition *additions_of(const cpu_use *u, int64_t target, size_t
     return a->additions + a->first[target];
 }
 
-static size_t ranks_of(const cpu_addition *p) { return (p->rank + CPU_RANKS - 1) / CPU_RANKS * CPU_RANKS; }
-
-// How many addends a node has, and how many floats their t take for each row.
-static void count(const struct node *n, size_t *addends, size_t *floats) {
+// How many addends a node has, and how many bytes their t take where each has so many rows.
+static void count(const struct node *n, size_t rows, size_t *addends, size_t *bytes) {
     const cpu_use *uses = n->graph->uses.at;
-    *addends = *floats = 0;
+    *addends = *bytes = 0;
     for (size_t m = 0; m < n->n; m++) {
         for (size_t u = 0; u < n->graph->ends[n->graph->lists - 1]; u++) {
             size_t of;
             const cpu_addition *p = additions_of(&uses[u], n->target[m], &of);
             for (size_t i = 0; i < of; i++) {
+                cpu_addend e = cpu_addend_of(&p[i], 0, rows, 1);
                 ++*addends;
-                *floats += ranks_of(&p[i]);
+                *bytes += cpu_addend_bytes(&e);
             }
         }
     }
@@ -58,55 +57,68 @@ static void count(const struct node *n, size_t *addends, size_t *floats) {
 // One part of t is a group of ranks of one addend by a block of rows.
 static void down(const struct lora *l, size_t part) {
     const cpu_addend *e = l->list;
-    for (size_t parts; part >= (parts = e->ranks / CPU_RANKS * l->row_blocks); e++) {
+    for (size_t parts; part >= (parts = e->groups * l->row_blocks); e++) {
         part -= parts;
     }
-    size_t row = part % l->row_blocks * DOWN_ROWS, rows = e->to - e->from - row;
-    cpu_addend_down(e, part / l->row_blocks, l->x + e->from * l->inputs, l->inputs, row, rows < DOWN_ROWS ? rows : DOWN_ROWS);
+    size_t row = part % l->row_blocks * DOWN_ROWS, rows = e->to - e->from - row, group = part / l->row_blocks;
+    rows = rows < DOWN_ROWS ? rows : DOWN_ROWS;
+    if (l->a) {
+        cpu_addend_down(e, group, l->a, row, rows);
+    } else {
+        cpu_addend_down_wide(e, group, l->x, row, rows);
+    }
 }
 
-void lora_ready(struct lora *l) {
-    struct shared_parts *p = &l->down;
-    if (atomic_load_explicit(&p->done, memory_order_acquire) >= p->n) {
+// Whether all parts of t are there.
+static bool complete(const struct lora *l) {
+    size_t done = 0;
+    for (size_t w = 0; w < l->workers; w++) {
+        done += atomic_load_explicit(&l->ranges[w].done, memory_order_acquire);
+    }
+    return done >= l->parts;
+}
+
+void lora_ready(struct lora *l, size_t worker) {
+    if (complete(l)) {
         return;
     }
-    for (size_t i; (i = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed)) < p->n;) {
+    for (size_t i; (i = next_part(l->ranges, l->workers, worker)) != SIZE_MAX;) {
         down(l, i);
-        atomic_fetch_add_explicit(&p->done, 1, memory_order_release);
+        atomic_fetch_add_explicit(&l->ranges[worker].done, 1, memory_order_release);
     }
-    for (size_t spins = 0; atomic_load_explicit(&p->done, memory_order_acquire) < p->n; spins++) { // who took the last part is at it
+    for (size_t spins = 0; !complete(l); spins++) { // who took the last part is at it
         if (spins >= SPINS_MAX) {
             sched_yield();
         }
     }
 }
 
-OrtStatus *lora_prepare(const struct node *n, const float *x, size_t inputs, const size_t *outputs, size_t rows, struct lora *l) {
+OrtStatus *lora_prepare(const struct node *n, const cpu_activations *a, const float *x, size_t inputs, const size_t *outputs, size_t rows, struct lora *l) {
     cpu_graph *g = n->graph;
     memset(l->plus, 0, n->n * sizeof *l->plus);
-    l->any = false;
-    l->node = n;
-    l->down.n = 0;
-    atomic_init(&l->down.next, 0);
-    atomic_init(&l->down.done, 0);
+    l->parts = 0;
     if (g->lists == 0 || rows == 0) {
         return NULL;
     }
     if (rows % g->lists) {
         return invalid(n, "the rows cannot be shared among the lists of adapters");
     }
-    size_t n_addends, floats, rows_each = rows / g->lists;
-    count(n, &n_addends, &floats);
+    size_t n_addends, bytes, rows_each = rows / g->lists;
+    count(n, rows_each, &n_addends, &bytes);
     if (n_addends == 0) {
         return NULL;
     }
     size_t head = (n_addends * sizeof(cpu_addend) + 63) & ~(size_t)63;
-    char *memory = room(&g->addends, head + floats * rows_each * sizeof(float));
+    char *memory = room(&g->addends, head + bytes);
     if (!memory) {
         return n->api->CreateStatus(ORT_FAIL, "no memory for what adapters add");
     }
+    char *t = memory + head;
+    l->list = (const cpu_addend *)memory;
+    l->a = a;
+    l->x = x;
+    l->row_blocks = (rows_each + DOWN_ROWS - 1) / DOWN_ROWS;
     cpu_addend *e = (cpu_addend *)memory;
-    float *t = (float *)(memory + head);
     const cpu_use *uses = g->uses.at;
     for (size_t m = 0; m < n->n; m++) {
         const cpu_addend *first = e;
@@ -115,23 +127,24 @@ OrtStatus *lora_prepare(const struct node *n, const float *x, size_t inputs, con
                 size_t of;
                 const cpu_addition *p = additions_of(&uses[u], n->target[m], &of);
                 for (size_t i = 0; i < of; i++, p++, e++) {
-                    if (p->inputs != inputs || p->first + (size_t)p->outputs > outputs[m]) {
+                    if (p->inputs != inputs || p->first + (size_t)p->outputs > outputs[m] || p->narrow != (a != NULL)) {
                         return invalid(n, "an adapter's matrices do not fit it");
                     }
                     *e = cpu_addend_of(p, list * rows_each, (list + 1) * rows_each, uses[u].scale);
                     e->t = t;
-                    t += e->ranks * rows_each;
+                    t += cpu_addend_bytes(e);
+                    l->parts += e->groups * l->row_blocks;
                 }
             }
         }
-        l->plus[m] = (cpu_addends){.list = first, .n = (size_t)(e - first), .rows = rows};
+        l->plus[m] = (cpu_addends){.list = first, .n = (size_t)(e - first)};
     }
-    l->list = (const cpu_addend *)memory;
-    l->x = x;
-    l->inputs = inputs;
-    l->row_blocks = (rows_each + DOWN_ROWS - 1) / DOWN_ROWS;
-    l->down.n = floats / CPU_RANKS * l->row_blocks;
-    l->any = true;
+    if (l->parts > UINT32_MAX) {
+        return invalid(n, "too many rows and ranks of adapters");
+    }
+    l->workers = g->threads;
+    l->ranges = g->downs;
+    share_parts(l->ranges, l->workers, l->parts);
     return NULL;
 }
 
@@ -148,19 +161,15 @@ struct up {
 };
 
 static void up(void *arg, size_t part, size_t worker) {
-    (void)worker;
     struct up *u = arg;
-    lora_ready(&u->lora);
-    size_t all = (u->outputs + CPU_TILE - 1) / CPU_TILE, tile = part % u->tile_blocks * UP_TILES, end = tile + UP_TILES < all ? tile + UP_TILES : all;
+    lora_ready(&u->lora, worker);
+    size_t all = (u->outputs + CPU_TILE - 1) / CPU_TILE, tile = part % u->tile_blocks * UP_TILES, tiles = all - tile < UP_TILES ? all - tile : UP_TILES;
     size_t row = part / u->tile_blocks * UP_ROWS, rows = u->rows - row < UP_ROWS ? u->rows - row : UP_ROWS;
-    for (; tile < end; tile++) {
-        float *y = u->y + row * u->outputs + tile * CPU_TILE, sums[UP_ROWS * CPU_TILE];
-        tile_addend e = cpu_addends_up(&u->lora.plus[0], tile, row, rows, (tile_addend){NULL, 0}, sums);
-        size_t there = u->outputs - tile * CPU_TILE < CPU_TILE ? u->outputs - tile * CPU_TILE : CPU_TILE;
-        for (size_t r = 0; r < rows && e.at; r++, y += u->outputs) {
-            for (size_t n = 0; n < there; n++) {
-                y[n] += sums[r * CPU_TILE + n];
-            }
+    float sums[UP_TILES * UP_ROWS * CPU_TILE], *y = u->y + row * u->outputs;
+    cpu_sums(&u->lora.plus[0], tile, tiles, row, rows, NULL, u->outputs, sums);
+    for (size_t r = 0; r < rows; r++, y += u->outputs) {
+        for (size_t n = tile * CPU_TILE; n < (tile + tiles) * CPU_TILE && n < u->outputs; n++) {
+            y[n] += sums[((n / CPU_TILE - tile) * rows + r) * CPU_TILE + n % CPU_TILE];
         }
     }
 }
@@ -184,7 +193,7 @@ OrtStatus *lora_compute(struct node *n, OrtKernelContext *context) {
     if (u.y != from) {
         memcpy(u.y, from, u.rows * u.outputs * sizeof *from);
     }
-    if ((status = lora_prepare(n, x, (size_t)sx.dims[sx.rank - 1], &u.outputs, u.rows, &u.lora)) || !u.lora.any) {
+    if ((status = lora_prepare(n, NULL, x, (size_t)sx.dims[sx.rank - 1], &u.outputs, u.rows, &u.lora)) || u.lora.parts == 0) {
         return status;
     }
     u.tile_blocks = (u.outputs + CPU_TILE * UP_TILES - 1) / (CPU_TILE * UP_TILES);

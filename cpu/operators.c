@@ -123,7 +123,7 @@ cpu_graph *cpu_graph_new(const cpu_matrix *matrices, size_t n_matrices, const cp
     if (threads < 1 || threads > 4096) {
         threads = 1;
     }
-    if (!g || !m || !f || posix_memalign(&ranges, sizeof(struct range), threads * sizeof(struct range))) {
+    if (!g || !m || !f || posix_memalign(&ranges, sizeof(struct range), 2 * threads * sizeof(struct range))) {
         free(g);
         free(m);
         free(f);
@@ -131,7 +131,9 @@ cpu_graph *cpu_graph_new(const cpu_matrix *matrices, size_t n_matrices, const cp
     }
     memcpy(m, matrices, n_matrices * sizeof *m);
     memcpy(f, floats, n_floats * sizeof *f);
-    *g = (cpu_graph){.matrices = m, .n_matrices = n_matrices, .floats = f, .n_floats = n_floats, .threads = threads, .ranges = ranges};
+    *g = (cpu_graph){.matrices = m, .n_matrices = n_matrices, .floats = f, .n_floats = n_floats, .threads = threads};
+    g->ranges = ranges;
+    g->downs = g->ranges + threads;
     atomic_flag_clear(&g->busy);
     for (int i = 0; i < CPU_OPERATORS; i++) {
         g->ops[i] = (struct op){
@@ -203,15 +205,26 @@ static size_t take(struct range *r, bool front) {
     }
 }
 
-// A worker goes through a range of its own from front to end, so that what the kernels prefetch behind a part is what it takes next.
-// Then it helps the others, from their end.
+size_t next_part(struct range *ranges, size_t workers, size_t worker) {
+    size_t part = take(&ranges[worker], true);
+    for (size_t k = 1; part == SIZE_MAX && k < workers; k++) {
+        part = take(&ranges[(worker + k) % workers], false);
+    }
+    return part;
+}
+
+void share_parts(struct range *ranges, size_t workers, size_t parts) {
+    for (size_t w = 0; w < workers; w++) {
+        struct span own = span_of(parts, workers, w);
+        atomic_store_explicit(&ranges[w].parts, own.from | (uint64_t)own.to << 32, memory_order_relaxed);
+        atomic_store_explicit(&ranges[w].done, 0, memory_order_relaxed);
+    }
+}
+
 static void work(void *p, size_t worker) {
     struct job *j = p;
-    for (size_t k = 0; k < j->workers; k++) {
-        struct range *r = &j->ranges[(worker + k) % j->workers];
-        for (size_t i; (i = take(r, k == 0)) != SIZE_MAX;) {
-            j->part(j->arg, i, worker);
-        }
+    for (size_t i; (i = next_part(j->ranges, j->workers, worker)) != SIZE_MAX;) {
+        j->part(j->arg, i, worker);
     }
 }
 
@@ -224,10 +237,7 @@ OrtStatus *run_parts(const struct node *n, const OrtKernelContext *context, size
         return NULL;
     }
     struct job j = {.part = part, .arg = arg, .ranges = n->graph->ranges, .workers = workers};
-    for (size_t w = 0; w < workers; w++) {
-        struct span own = span_of(parts, workers, w);
-        atomic_store_explicit(&j.ranges[w].parts, own.from | (uint64_t)own.to << 32, memory_order_relaxed);
-    }
+    share_parts(j.ranges, workers, parts);
     return n->api->KernelContext_ParallelFor(context, work, workers, workers, &j);
 }
 

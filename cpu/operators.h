@@ -2,7 +2,7 @@
 #ifndef SHAMMAH_CPU_OPERATORS_H
 #define SHAMMAH_CPU_OPERATORS_H
 
-#include "linear.h"
+#include "lora.h"
 
 // A list of floats that a node needs: a bias, a table of the rotary embedding.
 typedef struct {

@@ -3,7 +3,6 @@
 #define SHAMMAH_CPU_TILE_H
 
 #include "half.h"
-#include "linear.h"
 #include "lora_kernels.h"
 
 #include <stdbool.h>
@@ -56,6 +55,17 @@ static inline tile_parts parts_of(const cpu_matrix *m, size_t tile) {
     };
 }
 
+// What is added to a tile's outputs: 16 for each row, stride floats apart; a bias has stride 0. Nothing where at is NULL.
+typedef struct {
+    const float *at;
+    size_t stride;
+} tile_addend;
+
+// From so many rows on.
+static inline tile_addend addend_from(tile_addend a, size_t row) {
+    return (tile_addend){a.at ? a.at + row * a.stride : NULL, a.stride};
+}
+
 // The kernels of a rung.
 struct linear_rung {
     size_t rows; // that go through a tile together
@@ -71,8 +81,10 @@ struct linear_rung {
     // The scale of a block of n weights; NaN or infinite where one is. And its codes, a byte each, unless codes is NULL.
     float (*quantise_weights)(const float *w, size_t n, int bits, uint8_t *codes);
     // Of low-rank additions, see lora_kernels.h.
-    void (*down)(const void *a, bool narrow, size_t inputs, const float *x, size_t ld, size_t rows, float *t, size_t stride);
-    void (*up)(const void *b, bool narrow, size_t rank, const float *t, size_t ld, size_t rows, tile_addend from, float *y);
+    void (*down)(const int8_t *a, const cpu_activations *x, size_t row, size_t rows, cpu_ranks_wide *t);
+    void (*up)(const int8_t *b, size_t groups, const cpu_ranks *t, size_t rows, size_t tiles, lora_base from, float *y, size_t stride);
+    void (*down_wide)(const float *a, size_t inputs, const float *x, size_t rows, cpu_ranks_wide *t, size_t stride);
+    void (*up_wide)(const float *b, size_t groups, const cpu_ranks_wide *t, size_t rows, size_t tiles, lora_base from, float *y, size_t stride);
 };
 
 extern const struct linear_rung linear_plain;

@@ -89,9 +89,9 @@ static void check_shape(shape s, size_t n, bool oracle, uint32_t *seed) {
     }
     int act = (int)(n % 3);
     plain();
-    cpu_gated(&x.m, &up.m, act, 0, tiles, &a.a, 0, n, NULL, bias, NULL, want, s.outputs);
+    cpu_gated(&x.m, &up.m, act, 0, tiles, &a.a, 0, n, NULL, bias, NULL, NULL, want, s.outputs);
     cpu_rung_set(under_test);
-    cpu_gated(&x.m, &up.m, act, 0, tiles, &a.a, 0, n, NULL, bias, NULL, got, s.outputs);
+    cpu_gated(&x.m, &up.m, act, 0, tiles, &a.a, 0, n, NULL, bias, NULL, NULL, got, s.outputs);
     check_same(got, want, size, "gated");
     free(got);
     free(want);

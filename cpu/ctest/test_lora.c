@@ -1,15 +1,17 @@
-// Low-rank additions on every rung, over ranks, remainders of inputs and outputs, and both precisions: against the plain rung bit for bit, and
+// Low-rank additions on every rung, over ranks, remainders of outputs and, where wide, of inputs, and both precisions: against the plain rung bit for bit, and
 // against the definition in double precision. All lies in memory of its exact size.
+#include "../lora.h"
 #include "layer.h"
 
-#define LISTS 2 // addends, each of its own rows
+#define LISTS 3 // addends: two of rows of their own, and one on top of both
 
 typedef struct {
     cpu_addition p;
-    float *a, *b;
-    void *memory;
-    float scale;
+    float *a, *b, scale;
+    void *down, *up;
 } addition;
+
+static bool pack(addition *x, float scale) { return cpu_addition_pack(&x->p, scale, x->a, x->b, x->down, x->up); }
 
 static void new_addition(addition *x, uint32_t rank, uint32_t inputs, uint32_t first, uint32_t outputs, bool narrow, float size, uint32_t *seed) {
     *x = (addition){.p = {.rank = rank, .inputs = inputs, .first = first, .outputs = outputs, .narrow = narrow}, .scale = 0.5f + (float)(rank % 3)};
@@ -21,15 +23,17 @@ static void new_addition(addition *x, uint32_t rank, uint32_t inputs, uint32_t f
     for (size_t i = 0; i < (size_t)outputs * rank; i++) {
         x->b[i] = i / rank == 1 ? 0 : next_logit(seed) / size / 8;
     }
-    x->memory = aligned_alloc(64, cpu_addition_bytes(&x->p));
-    CHECK(x->memory, "no memory");
-    CHECK(cpu_addition_pack(&x->p, x->scale, x->a, x->b, x->memory), "packing failed");
+    x->down = aligned_alloc(64, cpu_addition_down_bytes(&x->p));
+    x->up = aligned_alloc(64, cpu_addition_up_bytes(&x->p));
+    CHECK(x->down && x->up, "no memory");
+    CHECK(pack(x, x->scale), "packing failed");
 }
 
 static void free_addition(addition *x) {
     free(x->a);
     free(x->b);
-    free(x->memory);
+    free(x->down);
+    free(x->up);
 }
 
 static size_t under_test, plain; // rungs
@@ -41,28 +45,29 @@ static void check_same(const float *got, const float *want, size_t n, const char
     }
 }
 
-static size_t ranks(const addition *x) { return (x->p.rank + 3u) / 4 * 4; }
-
-// All of t, in pieces of so many rows.
-static void fill(const cpu_addend *e, const float *x, size_t inputs, size_t piece) {
-    for (size_t group = 0; group < (e->addition->rank + 3) / 4; group++) {
+// All of t, in pieces of so many rows: of a, or of x where the addition is wide.
+static void fill(const cpu_addend *e, const cpu_activations *a, const float *x, size_t piece) {
+    for (size_t group = 0; group < e->groups; group++) {
         for (size_t row = 0; row < e->to - e->from; row += piece) {
-            size_t rows = e->to - e->from - row;
-            cpu_addend_down(e, group, x + e->from * inputs, inputs, row, rows < piece ? rows : piece);
+            size_t rows = e->to - e->from - row < piece ? e->to - e->from - row : piece;
+            if (e->addition->narrow) {
+                cpu_addend_down(e, group, a, row, rows);
+            } else {
+                cpu_addend_down_wide(e, group, x, row, rows);
+            }
         }
     }
 }
 
-// y (rows, outputs up to a tile) and what the addends add, in pieces of so many rows.
-static void add(const cpu_addends *plus, size_t tiles, size_t rows, size_t piece, float *y) {
-    float *sums = exactly(piece * CPU_TILE * sizeof *sums);
-    for (size_t tile = 0; tile < tiles; tile++) {
-        for (size_t row = 0; row < rows; row += piece) {
-            size_t n = rows - row < piece ? rows - row : piece;
-            float *at = y + row * tiles * CPU_TILE + tile * CPU_TILE;
-            tile_addend e = cpu_addends_up(plus, tile, row, n, (tile_addend){NULL, 0}, sums);
-            for (size_t i = 0; i < n * CPU_TILE && e.at; i++) {
-                at[i / CPU_TILE * tiles * CPU_TILE + i % CPU_TILE] += e.at[i / CPU_TILE * e.stride + i % CPU_TILE];
+// All sums, to y (rows, tiles, 16), in pieces of so many tiles and rows.
+static void add(const cpu_addends *plus, size_t tiles, size_t rows, const float *bias, size_t outputs, size_t tiles_each, size_t rows_each, float *y) {
+    float *sums = exactly(tiles_each * rows_each * CPU_TILE * sizeof *sums);
+    for (size_t tile = 0; tile < tiles; tile += tiles_each) {
+        for (size_t row = 0; row < rows; row += rows_each) {
+            size_t n = rows - row < rows_each ? rows - row : rows_each, t = tiles - tile < tiles_each ? tiles - tile : tiles_each;
+            cpu_sums(plus, tile, t, row, n, bias, outputs, sums);
+            for (size_t i = 0; i < t * n; i++) {
+                memcpy(y + ((row + i % n) * tiles + tile + i / n) * CPU_TILE, sums + i * CPU_TILE, CPU_TILE * sizeof *y);
             }
         }
     }
@@ -77,92 +82,107 @@ static double largest_of(const float *x, size_t n, size_t stride) {
     return most;
 }
 
-static void check_oracle(const addition *x, const cpu_addend *e, const float *values, const float *y, const float *before, size_t stride) {
-    const size_t rank = x->p.rank, inputs = x->p.inputs;
-    const double scale = fabs((double)x->scale * (double)e->scale);
-    for (size_t r = e->from; r < e->to; r++) {
-        for (size_t n = 0; n < x->p.outputs; n++) {
-            double delta = 0, size = 0, rounded = 0;
-            for (size_t j = 0; j < rank; j++) {
-                double t = 0, terms = 0, all = 0;
-                for (size_t k = 0; k < inputs; k++) {
-                    double term = (double)x->a[j * inputs + k] * (double)values[r * inputs + k];
-                    t += term;
-                    terms += fabs(term);
-                    all += fabs((double)values[r * inputs + k]);
-                }
-                double b = (double)x->b[n * rank + j];
-                delta += b * t * (double)x->scale * (double)e->scale;
-                size += fabs(b) * terms * scale;
-                // Of 8 bits, each value is at most half a step from what it was.
-                double step_a = largest_of(x->a + j * inputs, inputs, 1) / 254 * all, step_b = largest_of(x->b + j, x->p.outputs, rank) / 254;
-                rounded += (fabs(b) * step_a + step_b * (fabs(t) + step_a)) * scale;
-            }
-            size_t at = r * stride + x->p.first + n;
-            double want = (double)before[at] + delta, error = fabs((double)y[at] - want);
-            double limit = (x->p.narrow ? 1.0001 * rounded : 0) + size * 0x1p-20 + fabs(want) * 0x1p-22; // sums are of floats
-            CHECK(error <= limit, "rank %zu, inputs %zu, narrow %d: row %zu, output %zu: got %g, want %g", rank, inputs, x->p.narrow, r, n,
-                  (double)y[at], want);
-        }
-    }
+// A value as it is packed, beside the largest of its rank.
+static double packed(bool narrow, float v, double most) {
+    float largest = (float)most;
+    return !narrow ? (double)v : largest < 0x1p-100f ? 0 : (double)rintf(v * (127 / largest)) * (double)(largest / 127);
 }
 
-static void check(uint32_t rank, uint32_t inputs, uint32_t first, uint32_t outputs, bool narrow, float size, size_t rows, uint32_t *seed) {
+// What an addition adds to an output of a row whose values are as the kernels have them, in double precision; and how far off it may be.
+static double added(const addition *x, const cpu_addend *e, const float *values, size_t n, double *limit) {
+    const size_t rank = x->p.rank, inputs = x->p.inputs;
+    const double scale = (double)x->scale * (double)e->scale;
+    double sum = 0, group = 0;
+    *limit = 0;
+    for (size_t j = 0; j < rank; j++) {
+        double t = 0, terms = 0, of_a = largest_of(x->a + j * inputs, inputs, 1), of_b = largest_of(x->b + j, x->p.outputs, rank);
+        for (size_t k = 0; k < inputs; k++) {
+            double term = packed(x->p.narrow, x->a[j * inputs + k], of_a) * (double)values[k];
+            t += term;
+            terms += fabs(term);
+        }
+        double b = packed(x->p.narrow, x->b[n * rank + j], of_b);
+        sum += b * t * scale;
+        *limit += fabs(b * scale) * terms * 0x1p-20; // sums are of floats
+        // t times the factor of B is rounded to half a step of the largest of its group; B's codes are up to 127.
+        group = fmax(group, of_b * fabs(t * scale));
+        if (x->p.narrow && (j % CPU_RANKS == CPU_RANKS - 1 || j == rank - 1)) {
+            *limit += 1.02 * CPU_RANKS * group / 65534;
+            group = 0;
+        }
+    }
+    return sum;
+}
+
+static void check(uint32_t rank, uint32_t inputs, uint32_t first, uint32_t outputs, bool narrow, float size, size_t n, uint32_t *seed) {
     addition x[LISTS];
     cpu_addend list[LISTS];
-    const size_t tiles = (first + outputs + 15) / 16, all = rows * tiles * CPU_TILE, middle = rows / 3;
-    float *values = exactly(rows * inputs * sizeof *values), *before = exactly(all * sizeof *before), *got = exactly(all * sizeof *got),
+    const uint32_t all_outputs = first + outputs + next_random(seed) % 35, others = 1 + next_random(seed) % all_outputs;
+    const size_t tiles = (all_outputs + 15) / 16, all = n * tiles * CPU_TILE, middle = n / 3, unit = inputs % 32 ? 16 : 32;
+    float *values = exactly(n * inputs * sizeof *values), *bias = exactly(all_outputs * sizeof *bias), *got = exactly(all * sizeof *got),
           *want = exactly(all * sizeof *want);
-    for (size_t i = 0; i < rows * inputs; i++) {
+    for (size_t i = 0; i < n * inputs; i++) {
         values[i] = next_logit(seed);
     }
-    for (size_t i = 0; i < all; i++) {
-        before[i] = next_logit(seed);
+    for (size_t i = 0; i < all_outputs; i++) {
+        bias[i] = next_logit(seed);
     }
+    const float *given = rank % 2 ? bias : NULL;
     for (size_t i = 0; i < LISTS; i++) {
-        new_addition(&x[i], rank + (uint32_t)i, inputs, first, outputs, narrow, size, seed);
-        list[i] = cpu_addend_of(&x[i].p, i ? middle : 0, i ? rows : middle, i ? -0.75f : 1);
-        list[i].t = exactly((list[i].to - list[i].from) * ranks(&x[i]) * sizeof *list[i].t);
+        new_addition(&x[i], rank + (uint32_t)i, inputs, i < 2 ? first : all_outputs - others, i < 2 ? outputs : others, narrow, size, seed);
+        list[i] = cpu_addend_of(&x[i].p, i == 0 ? 0 : i == 1 ? middle : middle / 2, i ? n : middle, i ? -0.75f : 1);
+        list[i].t = exactly(cpu_addend_bytes(&list[i]));
+    }
+    rows a = {0};
+    if (narrow) {
+        new_rows(&a, n, inputs, unit, values);
+        for (size_t i = 0; i < n * inputs; i++) { // how they were rounded is not tested here
+            values[i] = (float)a.q[i] * a.scale[i / unit];
+        }
     }
     const cpu_addends plus = {.list = list, .n = LISTS};
     for (int rung = 0; rung < 2; rung++) {
         cpu_rung_set(rung ? under_test : plain);
-        float *y = rung ? got : want;
-        memcpy(y, before, all * sizeof *y);
         for (size_t i = 0; i < LISTS; i++) {
-            fill(&list[i], values, inputs, rung ? 3 : rows);
+            fill(&list[i], &a.a, values, rung ? 3 : n + 1);
         }
-        add(&plus, tiles, rows, rung ? 5 : rows, y);
-        for (size_t i = 0; i < LISTS; i++) {
-            check_oracle(&x[i], &list[i], values, y, before, tiles * CPU_TILE);
-        }
+        add(&plus, tiles, n, given, all_outputs, rung ? 3 : 1, rung ? 5 : n, rung ? got : want);
     }
     check_same(got, want, all, "additions");
     for (size_t i = 0; i < all; i++) {
-        size_t n = i % (tiles * CPU_TILE);
-        CHECK((n >= first && n < first + outputs) || got[i] == before[i], "output %zu beside [%u, %u) changed", n, first, first + outputs);
+        size_t row = i / (tiles * CPU_TILE), at = i % (tiles * CPU_TILE);
+        double sum = given && at < all_outputs ? (double)bias[at] : 0, limit = 0;
+        for (size_t j = 0; j < LISTS; j++) {
+            const cpu_addition *p = &x[j].p;
+            if (row >= list[j].from && row < list[j].to && at >= p->first && at < p->first + p->outputs) {
+                double of;
+                sum += added(&x[j], &list[j], values + row * inputs, at - p->first, &of);
+                limit += of + fabs(sum) * 0x1p-22;
+            }
+        }
+        CHECK(fabs((double)got[i] - sum) <= limit, "rank %u, inputs %u, outputs [%u, %u) of %u, narrow %d: row %zu, output %zu: got %g, want %g within %g",
+              rank, inputs, first, first + outputs, all_outputs, narrow, row, at, (double)got[i], sum, limit);
     }
     for (size_t i = 0; i < LISTS; i++) {
         free_addition(&x[i]);
         free(list[i].t);
     }
     free(values);
-    free(before);
+    free(bias);
     free(got);
     free(want);
+    free_rows(&a);
 }
 
-// A layer with additions is the layer whose bias they are part of, computed tile by tile or for all tiles before.
+// A layer with sums is the layer whose bias they are, row by row.
 static void check_layer(uint32_t outputs, uint16_t block, size_t n, uint32_t *seed) {
     enum { INPUTS = 64 };
     matrix m[2];
     addition x[2];
-    cpu_addend list[2];
-    cpu_addends plus[2], before[2];
+    cpu_addend e[2];
     rows a;
     const size_t tiles = (outputs + 15) / 16, size = n * outputs, from = n > 2;
-    float *values = exactly(n * INPUTS * sizeof *values), *bias = exactly(outputs * sizeof *bias), *got = exactly(size * sizeof *got),
-          *again = exactly(size * sizeof *again), *want[2], *sums[2];
+    float *values = exactly(n * INPUTS * sizeof *values), *bias = exactly(outputs * sizeof *bias), *got = exactly(size * sizeof *got), *want[2], *sums[2];
     for (size_t i = 0; i < n * INPUTS; i++) {
         values[i] = next_logit(seed);
     }
@@ -174,13 +194,11 @@ static void check_layer(uint32_t outputs, uint16_t block, size_t n, uint32_t *se
         const float *b = i ? bias : NULL;
         new_matrix(&m[i], (shape){outputs, INPUTS, block, i ? 8 : 4, 0, 0, 0.02f}, seed);
         new_addition(&x[i], 6, INPUTS, outputs > 20 ? 5 : 0, outputs > 20 ? outputs - 7 : outputs, true, 0.1f, seed);
-        list[i] = cpu_addend_of(&x[i].p, from, n, 1);
-        list[i].t = exactly((n - from) * ranks(&x[i]) * sizeof *list[i].t);
-        fill(&list[i], values, INPUTS, n);
-        before[i] = plus[i] = (cpu_addends){.list = &list[i], .n = 1, .rows = n};
-        before[i].sums = sums[i] = exactly(tiles * n * CPU_TILE * sizeof *sums[i]);
-        cpu_sums(&m[i].m, b, &plus[i], 0, tiles / 2, sums[i]);
-        cpu_sums(&m[i].m, b, &plus[i], tiles / 2, tiles - tiles / 2, sums[i] + tiles / 2 * n * CPU_TILE);
+        e[i] = cpu_addend_of(&x[i].p, from, n, 1);
+        e[i].t = exactly(cpu_addend_bytes(&e[i]));
+        fill(&e[i], &a.a, NULL, n);
+        sums[i] = exactly(tiles * n * CPU_TILE * sizeof *sums[i]);
+        cpu_sums(&(cpu_addends){&e[i], 1}, 0, tiles, 0, n, b, outputs, sums[i]);
         want[i] = exactly(size * sizeof *want[i]);
         for (size_t r = 0; r < n; r++) { // each row with a bias of its own
             float *of_row = exactly(outputs * sizeof *of_row);
@@ -190,29 +208,67 @@ static void check_layer(uint32_t outputs, uint16_t block, size_t n, uint32_t *se
             cpu_linear(&m[i].m, 0, tiles, &a.a, r, 1, of_row, NULL, want[i], outputs);
             free(of_row);
         }
-        cpu_linear(&m[i].m, 0, tiles, &a.a, 0, n, b, &plus[i], got, outputs);
-        cpu_linear(&m[i].m, 0, tiles, &a.a, 0, n, b, &before[i], again, outputs);
+        cpu_linear(&m[i].m, 0, tiles, &a.a, 0, n, b, sums[i], got, outputs);
         check_same(got, want[i], size, "linear");
-        check_same(again, want[i], size, "linear with the sums of before");
     }
-    cpu_gated(&m[0].m, &m[1].m, CPU_SILU, 0, tiles, &a.a, 0, n, NULL, bias, plus, got, outputs);
-    cpu_gated(&m[0].m, &m[1].m, CPU_SILU, 0, tiles, &a.a, 0, n, NULL, bias, before, again, outputs);
-    check_same(again, got, size, "gated with the sums of before");
+    cpu_gated(&m[0].m, &m[1].m, CPU_SILU, 0, tiles, &a.a, 0, n, NULL, bias, sums[0], sums[1], got, outputs);
     for (size_t i = 0; i < size; i++) {
         double g = (double)want[0][i], w = g / (1 + exp(-g)) * (double)want[1][i];
         CHECK(fabs((double)got[i] - w) <= 1e-5 * fabs(w) + 1e-6, "gated: at %zu got %g, want %g", i, (double)got[i], w);
     }
+    // The same in pieces, with sums of their own.
+    float *again = exactly(size * sizeof *again), *linear = exactly(size * sizeof *linear), *piece[2];
+    for (size_t tile = 0; tile < tiles; tile += 2) {
+        for (size_t row = 0; row < n; row += 3) {
+            size_t t = tiles - tile < 2 ? 1 : 2, r = n - row < 3 ? n - row : 3;
+            for (size_t i = 0; i < 2; i++) {
+                piece[i] = exactly(t * r * CPU_TILE * sizeof *piece[i]);
+                cpu_sums(&(cpu_addends){&e[i], 1}, tile, t, row, r, i ? bias : NULL, outputs, piece[i]);
+            }
+            cpu_gated(&m[0].m, &m[1].m, CPU_SILU, tile, t, &a.a, row, r, NULL, bias, piece[0], piece[1], again, outputs);
+            cpu_linear(&m[1].m, tile, t, &a.a, row, r, bias, piece[1], linear, outputs);
+            free(piece[0]);
+            free(piece[1]);
+        }
+    }
+    check_same(again, got, size, "gated in pieces");
+    check_same(linear, want[1], size, "linear in pieces");
+    free(again);
+    free(linear);
     for (size_t i = 0; i < 2; i++) {
         free_matrix(&m[i]);
         free_addition(&x[i]);
-        free(list[i].t);
+        free(e[i].t);
         free(want[i]);
         free(sums[i]);
     }
     free(values);
     free(bias);
     free(got);
-    free(again);
+    free_rows(&a);
+}
+
+// What is not finite stays so, in its row alone.
+static void check_not_finite(uint32_t *seed) {
+    enum { INPUTS = 64, ROWS = 3 };
+    addition x;
+    rows a;
+    float values[ROWS * INPUTS], sums[ROWS * 2 * CPU_TILE];
+    for (size_t i = 0; i < ROWS * INPUTS; i++) {
+        values[i] = next_logit(seed);
+    }
+    values[INPUTS + 7] = NAN;
+    new_rows(&a, ROWS, INPUTS, 32, values);
+    new_addition(&x, 5, INPUTS, 0, 32, true, 1, seed);
+    cpu_addend e = cpu_addend_of(&x.p, 0, ROWS, 1);
+    e.t = exactly(cpu_addend_bytes(&e));
+    fill(&e, &a.a, NULL, ROWS);
+    cpu_sums(&(cpu_addends){&e, 1}, 0, 2, 0, ROWS, NULL, 32, sums);
+    for (size_t i = 0; i < ROWS * 2 * CPU_TILE; i++) {
+        CHECK(!isnan(sums[i]) == (i / CPU_TILE % ROWS != 1), "row %zu: got %g", i / CPU_TILE % ROWS, (double)sums[i]);
+    }
+    free(e.t);
+    free_addition(&x);
     free_rows(&a);
 }
 
@@ -223,14 +279,16 @@ static void check_refused(uint32_t *seed) {
     for (size_t i = 0; i < 3; i++) {
         float was = x.a[7];
         x.a[7] = wrong[i];
-        CHECK(!cpu_addition_pack(&x.p, 1, x.a, x.b, x.memory), "%g in A was packed", (double)wrong[i]);
+        CHECK(!pack(&x, 1), "%g in A was packed", (double)wrong[i]);
         x.a[7] = was;
         was = x.b[14];
         x.b[14] = wrong[i];
-        CHECK(!cpu_addition_pack(&x.p, 1, x.a, x.b, x.memory), "%g in B was packed", (double)wrong[i]);
+        CHECK(!pack(&x, 1), "%g in B was packed", (double)wrong[i]);
         x.b[14] = was;
-        CHECK(!cpu_addition_pack(&x.p, wrong[i], x.a, x.b, x.memory), "a scale of %g was packed", (double)wrong[i]);
+        CHECK(!pack(&x, wrong[i]), "a scale of %g was packed", (double)wrong[i]);
     }
+    x.a[7] = 0x1p100f;
+    CHECK(!pack(&x, 0x1p100f), "a factor that is infinite was packed");
     free_addition(&x);
 }
 
@@ -245,8 +303,8 @@ static void test(void) {
     for (int narrow = 0; narrow < 2; narrow++) {
         for (uint32_t rank = 1; rank <= 18; rank++) {
             check(rank, 64, 0, 32, narrow, 1, 9, &seed);
-            check(rank, 1 + next_random(&seed) % 70, next_random(&seed) % 40, 1 + next_random(&seed) % 50, narrow, sizes[rank % 4],
-                  1 + next_random(&seed) % 13, &seed);
+            uint32_t inputs = narrow ? 16 * (1 + next_random(&seed) % 5) : 1 + next_random(&seed) % 70;
+            check(rank, inputs, next_random(&seed) % 40, 1 + next_random(&seed) % 50, narrow, sizes[rank % 4], 1 + next_random(&seed) % 13, &seed);
         }
         check(64, 896, 16, 112, narrow, 0.05f, 2, &seed);
     }
@@ -255,6 +313,7 @@ static void test(void) {
         check_layer(outputs, 32, 1 + outputs % 7, &seed);
         check_layer(outputs, 16, 1 + outputs % 5, &seed);
     }
+    check_not_finite(&seed);
     check_refused(&seed);
 }
 
