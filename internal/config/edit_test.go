@@ -66,6 +66,7 @@ func TestEditRefuses(t *testing.T) {
 		{"", "model.famly", "x", "unknown key model.famly, did you mean model.family?"},
 		{"", "model", "x", "unknown key model, it is a table: name a key of it"},
 		{"", "router.mode", "remote", `router.mode is "remote", expected one of auto, local, claude`},
+		{"", "model.lora", "pirate:0", `model.lora: adapters: read "pirate:0": the scale is "0", expected a number`},
 		{"", "generation.top_p", "2", "generation.top_p is 2, expected"},
 		{"", "generation.top_p", "NaN", "generation.top_p is NaN"},
 		{"", "generation.top_p", "", `generation.top_p is "", expected a number`},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/shammah/shammah-engine/engine/chat"
 	"github.com/shammah/shammah-engine/engine/sample"
+	"github.com/shammah/shammah-engine/internal/adapters"
 )
 
 // fileBytesMax bounds the file: a configuration is never that large.
@@ -208,6 +209,9 @@ func check(c *Config) (key string, err error) {
 	}
 	if _, err := chat.NewStops(g.Stop); err != nil {
 		return "generation.stop", fmt.Errorf("generation.stop: %w", err)
+	}
+	if _, err := adapters.ParseUses(c.Model.Lora); err != nil {
+		return "model.lora", fmt.Errorf("model.lora: %w", err)
 	}
 	if strings.HasPrefix(c.Claude.APIKey, "${") || strings.HasPrefix(c.Claude.APIKey, "$(") {
 		return "claude.api_key", errors.New("claude.api_key names a variable, which is not expanded here: put its name into claude.api_key_env instead")
