@@ -19,9 +19,9 @@ static size_t group_bytes(const cpu_addition *p) { return (size_t)(p->inputs + 1
 
 static size_t tile_bytes(const cpu_addition *p) { return groups_of(p) * CPU_RANKS * CPU_TILE * value_bytes(p); }
 
-static const float *factors_of(const cpu_addition *p) { return (const float *)((const char *)p->down + groups_of(p) * group_bytes(p)); }
+static size_t factors_at(const cpu_addition *p) { return groups_of(p) * group_bytes(p); } // in down
 
-size_t cpu_addition_down_bytes(const cpu_addition *p) { return groups_of(p) * group_bytes(p) + up_to_64(groups_of(p) * CPU_RANKS * sizeof(float)); }
+size_t cpu_addition_down_bytes(const cpu_addition *p) { return factors_at(p) + up_to_64(groups_of(p) * CPU_RANKS * sizeof(float)); }
 
 size_t cpu_addition_up_bytes(const cpu_addition *p) { return tiles_of(p) * tile_bytes(p); }
 
@@ -63,7 +63,7 @@ bool cpu_addition_pack(cpu_addition *p, float scale, const float *a, const float
     memset(up, 0, cpu_addition_up_bytes(p));
     p->down = down;
     p->up = up;
-    float *factors = (float *)((char *)down + groups_of(p) * group_bytes(p));
+    float *factors = (float *)((char *)down + factors_at(p));
     for (size_t j = 0; j < p->rank; j++) {
         float of_a = largest(a + j * p->inputs, p->inputs, 1), of_b = largest(b + j, p->outputs, p->rank), factor_a = 1, factor_b = 1;
         if (!isfinite(of_a) || !isfinite(of_b) || !isfinite(scale)) {
@@ -96,7 +96,7 @@ size_t cpu_addend_bytes(const cpu_addend *p) {
 }
 
 static void scale_ranks(const cpu_addend *p, size_t group, cpu_ranks_wide *t) {
-    const float *factors = factors_of(p->addition) + group * CPU_RANKS;
+    const float *factors = (const float *)((const char *)p->addition->down + factors_at(p->addition)) + group * CPU_RANKS;
     for (size_t j = 0; j < CPU_RANKS; j++) {
         t->values[j] *= factors[j];
         t->values[j] *= p->scale;
@@ -185,7 +185,7 @@ void cpu_sums(const cpu_addends *p, size_t tile, size_t tiles, size_t row, size_
         }
         float *y = sums + (m.tile - tile) * stride + (m.row - row) * CPU_TILE;
         lora_base from = {y, stride, CPU_TILE};
-        if (!filled && m.tiles == tiles && m.rows == rows && (!bias || (tile + tiles) * CPU_TILE <= outputs)) {
+        if (!filled && m.tiles == tiles && m.rows == rows && (!bias || (tile + tiles) * CPU_TILE <= outputs)) { // the bias need not be copied before
             from = (lora_base){bias ? bias + tile * CPU_TILE : NULL, CPU_TILE, 0};
         } else if (!filled) {
             fill(all, bias, outputs, sums);

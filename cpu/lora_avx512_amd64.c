@@ -88,6 +88,20 @@ AVX512 void lora_down_avx512(const int8_t *a, const cpu_activations *x, size_t r
     }
 }
 
+INLINE void load_tile(lora_base from, size_t tile, __m512 sum[ROWS], const size_t rows) {
+    UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        sum[r] = from.at ? _mm512_loadu_ps(from.at + tile * from.tile_stride + r * from.row_stride) : _mm512_setzero_ps();
+    }
+}
+
+INLINE void store_tile(float *y, const __m512 sum[ROWS], const size_t rows) {
+    UNROLL
+    for (size_t r = 0; r < rows; r++) {
+        _mm512_storeu_ps(y + 16 * r, sum[r]);
+    }
+}
+
 // Two values of t, for all outputs.
 INLINE __m512i both(const int16_t *t) {
     int32_t two;
@@ -98,10 +112,7 @@ INLINE __m512i both(const int16_t *t) {
 INLINE void up_rows(const int8_t *b, size_t groups, const cpu_ranks *t, size_t tiles, lora_base from, float *y, size_t stride, const size_t rows) {
     for (size_t i = 0; i < tiles; i++, b += 64 * groups, y += stride) {
         __m512 sum[ROWS];
-        UNROLL
-        for (size_t r = 0; r < rows; r++) {
-            sum[r] = from.at ? _mm512_loadu_ps(from.at + i * from.tile_stride + r * from.row_stride) : _mm512_setzero_ps();
-        }
+        load_tile(from, i, sum, rows);
         for (size_t g = 0; g < groups; g++) {
             ahead(b + 64 * g);
             __m512i two = wide(b + 64 * g), more = wide(b + 64 * g + 32); // outputs by 2 ranks
@@ -112,10 +123,7 @@ INLINE void up_rows(const int8_t *b, size_t groups, const cpu_ranks *t, size_t t
                 sum[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_set1_ps(of->step), sum[r]);
             }
         }
-        UNROLL
-        for (size_t r = 0; r < rows; r++) {
-            _mm512_storeu_ps(y + 16 * r, sum[r]);
-        }
+        store_tile(y, sum, rows);
     }
 }
 
@@ -177,10 +185,7 @@ AVX512 void lora_down_wide_avx512(const float *a, size_t inputs, const float *x,
 INLINE void up_wide_rows(const float *b, size_t groups, const cpu_ranks_wide *t, size_t tiles, lora_base from, float *y, size_t stride, const size_t rows) {
     for (size_t i = 0; i < tiles; i++, b += 64 * groups, y += stride) {
         __m512 sum[ROWS];
-        UNROLL
-        for (size_t r = 0; r < rows; r++) {
-            sum[r] = from.at ? _mm512_loadu_ps(from.at + i * from.tile_stride + r * from.row_stride) : _mm512_setzero_ps();
-        }
+        load_tile(from, i, sum, rows);
         for (size_t g = 0; g < groups; g++) {
             UNROLL
             for (size_t j = 0; j < CPU_RANKS; j++) {
@@ -192,10 +197,7 @@ INLINE void up_wide_rows(const float *b, size_t groups, const cpu_ranks_wide *t,
                 }
             }
         }
-        UNROLL
-        for (size_t r = 0; r < rows; r++) {
-            _mm512_storeu_ps(y + 16 * r, sum[r]);
-        }
+        store_tile(y, sum, rows);
     }
 }
 
